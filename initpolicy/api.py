@@ -1,0 +1,108 @@
+"""The use cases, each as a table of contents: read, survey, plan, write, audit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from initpolicy.apply import write
+from initpolicy.audit import Audit, audit_of
+from initpolicy.errors import PlanError, PolicyError, Problem
+from initpolicy.facts.sequential import find_in_sequentials
+from initpolicy.facts.survey import survey_model
+from initpolicy.initializers.base import Initializer
+from initpolicy.load import load_policy
+from initpolicy.plan import Plan, make_plan
+from initpolicy.policy import Policy
+from initpolicy.records import ModelFacts
+
+__all__ = ["apply_policy", "plan_policy", "survey"]
+
+_log = logging.getLogger("initpolicy")
+
+Source = str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Policy
+
+
+def survey(model: nn.Module, example_input: Any = None) -> ModelFacts:
+    """What the model is: each parameter's owner, names, shape, fans, and the activations around it. Writes nothing."""
+    return survey_model(model, find_in_sequentials(model))
+
+
+def plan_policy(
+    model: nn.Module,
+    policy: Source,
+    *,
+    example_input: Any = None,
+    seed: int | None = None,
+    initializers: Mapping[str, Initializer] | None = None,
+    trusted: Sequence[str] = (),
+) -> Plan:
+    """Decide what every parameter would get. Writes nothing, and works on meta tensors.
+
+    Args:
+        model: any module.
+        policy: a preset's name, the path of a YAML file, a mapping, a DictConfig (Hydra's ``cfg.init``) or a Policy.
+        example_input: what the model is called with, for finding activations.
+        seed: overrides the policy's; a whole number from 0 to 2**63 - 1.
+        initializers: more of them, or others under the same names.
+        trusted: packages whose functions the policy may ``call``.
+
+    Raises:
+        PolicyError: with every mistake in the policy.
+        PlanError: with every place where it does not fit this model.
+    """
+    read = load_policy(policy)
+    if not isinstance(model, nn.Module):
+        raise PlanError(Problem(read.name, "model", f"must be a torch.nn.Module, not {type(model).__name__}"))
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
+        raise PolicyError(Problem(read.name, "seed", f"must be a whole number from 0 to 2**63 - 1, not {seed!r}"))
+    return make_plan(
+        read,
+        survey(model, example_input),
+        seed=seed,
+        initializers=initializers,
+        trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
+    )
+
+
+def apply_policy(
+    model: nn.Module,
+    policy: Source,
+    *,
+    example_input: Any = None,
+    seed: int | None = None,
+    initializers: Mapping[str, Initializer] | None = None,
+    trusted: Sequence[str] = (),
+) -> Audit:
+    """Initialize the model in place, as `plan_policy` decides, and say what was done.
+
+    Parameters stay the same objects in the same storage; buffers, gradients, frozen and unclaimed parameters stay as
+    they are. With a seed the process's random state is neither read nor changed; without one, one is drawn from
+    torch's global generator and recorded. Summary and table go to the logger ``initpolicy`` at INFO, each row at DEBUG.
+
+    Raises:
+        PolicyError, PlanError: as `plan_policy`.
+        ApplyError: where weights cannot be written, or would be left unusable. After any error the model's weights
+            are what they were before.
+    """
+    plan = plan_policy(
+        model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted
+    )
+    drawn = plan.seed if plan.seed is not None else int(torch.randint(2**63 - 1, ()).item())
+    audit = audit_of(plan, write(plan, model, drawn), drawn)
+    _tell(audit)
+    return audit
+
+
+def _tell(audit: Audit) -> None:
+    if _log.isEnabledFor(logging.INFO):
+        _log.info("%s", audit)
+    if _log.isEnabledFor(logging.DEBUG):
+        for row in audit.rows:
+            _log.debug("%s", row)

@@ -1,0 +1,23 @@
+"""From a path to the place in the model."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["locate"]
+
+
+def locate(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The owner and the local name of the parameter at ``path``, as `ParamFacts.path` gives it.
+
+    Raises:
+        LookupError: if the model has no module there.
+    """
+    owner, local = model, path.rpartition(".")[2]
+    for name in path.split(".")[:-1]:
+        children = dict(owner._modules.items())  # a scripted module's are no dictionary
+        child = children.get(name)
+        if child is None:
+            raise LookupError(f"the model has no module at {path.rpartition('.')[0]!r}; plan again")
+        owner = child
+    return owner, local

@@ -1,0 +1,309 @@
+"""A spec at one parameter -> the parts to fill, every formula a number, every gain decided, every law stated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from initpolicy.errors import meant
+from initpolicy.facts.layout import parse_layout, part_layout
+from initpolicy.formula import FormulaError, parse
+from initpolicy.gain import REMEDY, decide_gain
+from initpolicy.initializers import ALIASES
+from initpolicy.initializers.base import Argument, Initializer, check_values, unset
+from initpolicy.policy import Policy, Spec
+from initpolicy.records import Block, Law, Layout, ParamFacts, Part, Signal, Site
+from initpolicy.variables import Fans, Variables
+
+__all__ = ["DIRECTIVES", "Resolution", "Resolver", "lookup", "walk"]
+
+DIRECTIVES = ("blocks", "gates", "inherit", "keep")
+"""Names that say which initializer goes where, and are none themselves."""
+
+Region = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What one spec means for one parameter."""
+
+    initializer: str
+    arguments: Mapping[str, object]
+    """Those of every part where they agree, else ``{"parts": [...]}``."""
+    parts: tuple[Part, ...]
+    fan_in: float | None = None
+    fan_out: float | None = None
+    gain: float | None = None
+    gain_from: str = ""
+    law: Law | None = None
+    """Of the whole tensor; None where some part promises nothing."""
+
+
+def lookup(name: str, table: Mapping[str, Initializer]) -> Initializer:
+    """The initializer of this name or alias.
+
+    Raises:
+        ValueError: naming what was probably meant.
+    """
+    found = table.get(name) or table.get(ALIASES.get(name, ""))
+    if found is None:
+        raise ValueError(f"unknown initializer {name!r}{meant(name, [*table, *ALIASES, *DIRECTIVES])}")
+    return found
+
+
+def walk(policy: Policy) -> Iterator[tuple[str, Spec]]:
+    """Every spec of a policy, those inside others too, with its place."""
+    for name, rule in policy.rules.items():
+        for pattern, spec in rule.init.items():
+            yield from _within(f"rules.{name}.init.{pattern}", spec)
+
+
+def _within(place: str, spec: Spec) -> Iterator[tuple[str, Spec]]:
+    yield place, spec
+    for index, part in enumerate(spec.parts):
+        yield from _within(f"{place}.parts.{index}", part)
+    for gate, part in spec.gates.items():
+        yield from _within(f"{place}.{gate}", part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a spec is read: one parameter, at the site that decides, with what feeds and follows it."""
+
+    param: ParamFacts
+    site: Site
+    signal: Signal
+    groups: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """A leaf of a spec and the box it fills."""
+
+    spec: Spec
+    label: str
+    region: Region
+    layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(stop - start for start, stop in self.region)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """Everything a spec is read against."""
+
+    policy: Policy
+    initializers: Mapping[str, Initializer]
+    """The table, and the user's functions under their paths."""
+    variables: Variables
+
+    def resolve(
+        self, spec: Spec, param: ParamFacts, site: Site, signal: Signal, groups: Mapping[str, float]
+    ) -> Resolution:
+        """Parts that cover the parameter, in order; what is to be kept is in none of them.
+
+        Raises:
+            ValueError: with a reason that reads after ``rules.x → name:``.
+        """
+        layout = replace(parse_layout(spec.layout, len(param.shape)), kind=site.layout.kind) if spec.layout else None
+        at = _Place(param=param, site=replace(site, layout=layout) if layout else site, signal=signal, groups=groups)
+        whole = _Piece(spec=spec, label="", region=tuple((0, size) for size in param.shape), layout=at.site.layout)
+        pieces = list(_cut(whole))
+        decided = [part for piece in pieces if piece.spec.name != "keep" for part in self._fill(piece, at)]
+        parts = tuple(part for part, _, _ in decided)
+        of = {(part.block.fan_in, part.block.fan_out) for part in parts}
+        fans = of.pop() if len(of) == 1 else self.variables.fans(param.shape, at.site.layout) or (None, None)
+        gains = {(gain, why) for _, gain, why in decided}
+        gain, why = gains.pop() if len(gains) == 1 else (None, "")
+        names = {part.initializer for part in parts}
+        return Resolution(
+            initializer=names.pop() if len(names) == 1 else spec.name,
+            arguments=_together([part.arguments for part in parts]),
+            parts=parts,
+            fan_in=fans[0],
+            fan_out=fans[1],
+            gain=gain,
+            gain_from=why,
+            law=None if any(piece.spec.name == "keep" for piece in pieces) else _mixture(parts),
+        )
+
+    def _fill(self, piece: _Piece, at: _Place) -> Iterator[tuple[Part, float | None, str]]:
+        """The piece as one part, or as a part for each stacked copy where its initializer makes whole matrices."""
+        spec = piece.spec
+        initializer = lookup(spec.call or spec.name, self.initializers)
+        if initializer.make is None or initializer.whole or "stack" not in piece.layout.axes:
+            yield self._part(initializer, piece, piece.shape, at)
+            return
+        axis = piece.layout.axes.index("stack")
+        copy = replace(piece.layout, axes=(*piece.layout.axes[:axis], *piece.layout.axes[axis + 1 :]))
+        start, stop = piece.region[axis]
+        for index in range(start, stop):
+            region = (*piece.region[:axis], (index, index + 1), *piece.region[axis + 1 :])
+            one = replace(piece, label=f"{piece.label}[{index - start}]", region=region, layout=copy)
+            yield self._part(initializer, one, (*one.shape[:axis], *one.shape[axis + 1 :]), at)
+
+    def _part(
+        self, initializer: Initializer, piece: _Piece, shape: tuple[int, ...], at: _Place
+    ) -> tuple[Part, float | None, str]:
+        fans = self.variables.fans(shape, piece.layout)
+        known = self.variables.block(at.site, shape, fans, at.groups)
+        given, gain, why = self._numbers(initializer, piece.spec.arguments, at.signal, known)
+        values, wrong = check_values(initializer, given)
+        if wrong:
+            raise ValueError("; ".join(f"{initializer.name}: {name} {reason}" for name, reason in wrong))
+        block = _block(initializer, piece, shape, fans, known, at)
+        try:
+            law = initializer.law(block, values)
+        except ValueError as error:
+            raise ValueError(f"{initializer.name} {error}") from None
+        except ArithmeticError as error:
+            raise ValueError(f"{initializer.name} has no finite moments with these arguments: {error}") from None
+        shown = {name: value for name, value in values.items() if value is not None}
+        part = Part(region=piece.region, block=block, initializer=initializer.name, arguments=shown, law=law)
+        return part, gain, why
+
+    def _numbers(
+        self, initializer: Initializer, arguments: Mapping[str, Any], signal: Signal, known: dict[str, Any]
+    ) -> tuple[dict[str, Any], float | None, str]:
+        """The arguments with every formula computed and the gain decided; (arguments, gain, whose it is)."""
+        kinds = {argument.name: argument for argument in initializer.arguments}
+        given = {name: value for name, value in arguments.items() if value is not None}
+        defaults = unset(initializer)
+        late = {name: value for name, value in given.items() if _is_formula(kinds.get(name), value)}
+        plain = {**defaults, **{name: value for name, value in given.items() if name not in late}}
+        if any("gain" in parse(text).names for text in late.values()):
+            asked = {**plain, "gain": "auto"}
+            try:
+                known["gain"] = decide_gain(asked, None, signal, self.policy)[0]
+            except ValueError as error:
+                raise ValueError(f"'gain' is not known here: {error}; {REMEDY}") from None
+        numbers = {**given, **{name: _computed(name, text, known) for name, text in late.items()}}
+        if "gain" not in kinds:
+            return numbers, None, ""
+        asked = {**plain, **numbers, "gain": numbers.get("gain")}
+        gain, why = decide_gain(asked, defaults["gain"], signal, self.policy)
+        return {**numbers, "gain": gain}, gain, why
+
+
+def _is_formula(argument: Argument | None, value: object) -> bool:
+    """Whether the value is text that stands for a number."""
+    if argument is None or not isinstance(value, str) or argument.kind not in ("number", "integer", "gain"):
+        return False
+    return not (argument.kind == "gain" and value == "auto")
+
+
+def _computed(name: str, text: str, known: Mapping[str, Any]) -> float:
+    try:
+        return parse(text).evaluate(known)
+    except FormulaError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _block(
+    initializer: Initializer, piece: _Piece, shape: tuple[int, ...], fans: Fans, known: dict[str, Any], at: _Place
+) -> Block:
+    fan_in, fan_out = fans or (None, None)
+    takes_formula = any(argument.kind == "formula" for argument in initializer.arguments)
+    return Block(
+        name=at.param.key + piece.label,
+        local=at.site.local,
+        shape=shape,
+        dtype=at.param.dtype,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        groups=piece.layout.groups,
+        variables=known if takes_formula else {},
+    )
+
+
+# --- cutting a tensor ----------------------------------------------------------------------------
+
+
+def _cut(piece: _Piece) -> Iterator[_Piece]:
+    """The leaves of the spec, each with the box it fills."""
+    spec, shape, blocks = piece.spec, piece.shape, piece.layout.blocks
+    if spec.name == "blocks":
+        yield from _equal(piece, spec.parts, spec.dim)
+    elif spec.name == "gates":
+        if not blocks:
+            raise ValueError(f"gates: this tensor of shape {shape} has no gates")
+        if set(spec.gates) != set(blocks):
+            raise ValueError(f"gates: must name {', '.join(blocks)}, each once, not {', '.join(spec.gates)}")
+        yield from _equal(piece, tuple(spec.gates[name] for name in blocks), 0)
+    elif spec.split == "gates" and not blocks:
+        raise ValueError(f"split: gates, but this tensor of shape {shape} has no gates")
+    elif spec.split is not None:
+        count = len(blocks) if spec.split == "gates" else spec.split
+        inner = spec.model_copy(update={"split": None, "dim": 0})
+        yield from _equal(piece, (inner,) * count, 0 if spec.split == "gates" else spec.dim)
+    else:
+        yield piece
+
+
+def _equal(piece: _Piece, specs: tuple[Spec, ...], dim: int) -> Iterator[_Piece]:
+    """Equal boxes along ``dim``, one for each spec."""
+    shape, region = piece.shape, piece.region
+    if not -len(shape) <= dim < len(shape):
+        raise ValueError(f"dim {dim} is no axis of the shape {shape}")
+    axis, count = dim % len(shape), len(specs)
+    if shape[axis] % count:
+        raise ValueError(f"{count} equal blocks do not fit axis {axis} of {shape}")
+    size, origin = shape[axis] // count, region[axis][0]
+    layout = part_layout(piece.layout, count, axis)
+    for index, spec in enumerate(specs):
+        start = origin + index * size
+        box = (*region[:axis], (start, start + size), *region[axis + 1 :])
+        yield from _cut(_Piece(spec=spec, label=f"{piece.label}[{index}]", region=box, layout=layout))
+
+
+# --- parts together ------------------------------------------------------------------------------
+
+
+def _together(arguments: list[Mapping[str, object]]) -> Mapping[str, object]:
+    """The arguments of all parts where they agree, else each part's."""
+    if not arguments:
+        return {}
+    return arguments[0] if all(one == arguments[0] for one in arguments) else {"parts": list(arguments)}
+
+
+def _mixture(parts: tuple[Part, ...]) -> Law | None:
+    """The law of the whole tensor: with weights w = n/N,
+
+    mean m = sum w m_i, variance v = sum w (v_i + m_i²) - m², standard error sqrt(sum w² e_i²), and the degrees of
+    freedom that give v the variance it has: each part's measured (v_i, m_i) varies by 2 v_i²/f_i and e_i².
+    """
+    laws = [(part.law, math.prod(part.shape)) for part in parts]
+    total = sum(count for _, count in laws)
+    known = [(law, count / total if total else 1 / len(laws)) for law, count in laws if law is not None]
+    if not known or len(known) < len(laws):
+        return None
+    if len(known) == 1:
+        return known[0][0]
+    mean = sum(w * law.mean for law, w in known)
+    variance = sum(w * (law.std**2 + (law.mean - mean) ** 2) for law, w in known)
+    wobble = sum(
+        w**2 * (2 * law.std**4 / law.freedom + (2 * (law.mean - mean) * law.mean_error) ** 2) for law, w in known
+    )
+    kinds = {law.kind for law, _ in known}
+    return Law(
+        kind=kinds.pop() if len(kinds) == 1 else "mixture",
+        mean=mean,
+        std=math.sqrt(variance),
+        low=min(_least(law) for law, _ in known),
+        high=max(_most(law) for law, _ in known),
+        mean_error=math.sqrt(sum((w * law.mean_error) ** 2 for law, w in known)),
+        freedom=2 * variance**2 / wobble if wobble else math.inf,
+    )
+
+
+def _least(law: Law) -> float:
+    """No value lies at or below it; a constant's own value is inside."""
+    return math.nextafter(law.mean, -math.inf) if law.std == 0 else law.low
+
+
+def _most(law: Law) -> float:
+    return math.nextafter(law.mean, math.inf) if law.std == 0 else law.high
