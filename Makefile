@@ -13,6 +13,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
+# Debian keeps ensurepip in a package of its own; the pip that is there can fill the environment as well.
+WITHOUT_ENSUREPIP := $(PYTHON) -m venv --clear --without-pip $(VENV) \
+	&& $(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip
+
 .DELETE_ON_ERROR:
 .PHONY: help train test check lint format types layers schema wheel clean
 
@@ -41,6 +45,9 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+schema: $(VENV)/.dev
+	$(BIN)/python -m initpolicy.schema > conf/schema.json
+
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --no-isolation
 
@@ -49,9 +56,9 @@ clean:
 
 # The build tools are pinned too, so nothing is built in an environment of its own.
 $(VENV)/.tools: $(INPUTS)
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || $(WITHOUT_ENSUREPIP)
 	$(PIP) --upgrade pip setuptools wheel
-	$(PIP) hatchling
+	$(PIP) editables hatchling
 	@touch $@
 
 $(VENV)/.examples $(VENV)/.dev: $(VENV)/.%: $(VENV)/.tools

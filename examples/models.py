@@ -39,11 +39,12 @@ class CNN(nn.Sequential):
         )
 
 
-class _Residual(nn.Sequential):
+class _Residual(nn.Module):
     """Two convolutions whose result is added to what came in."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(
+        super().__init__()
+        self.branch = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
@@ -52,7 +53,7 @@ class _Residual(nn.Sequential):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        return torch.relu(input + super().forward(input))
+        return torch.relu(input + self.branch(input))
 
 
 class ResNet(nn.Sequential):

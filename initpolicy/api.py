@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ from initpolicy.initializers.base import Initializer
 from initpolicy.load import load_policy
 from initpolicy.plan import Plan, make_plan
 from initpolicy.policy import Policy
-from initpolicy.records import ModelFacts
+from initpolicy.records import AuditRow, ModelFacts
+from initpolicy.render.numbers import short
+from initpolicy.render.summary import verdict
+from initpolicy.render.words import asked, shape
 
 __all__ = ["apply_policy", "plan_policy", "survey"]
 
@@ -60,12 +64,12 @@ def plan_policy(
     read = load_policy(policy)
     if not isinstance(model, nn.Module):
         raise PlanError(Problem(read.name, "model", f"must be a torch.nn.Module, not {type(model).__name__}"))
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63):
         raise PolicyError(Problem(read.name, "seed", f"must be a whole number from 0 to 2**63 - 1, not {seed!r}"))
     return make_plan(
         read,
         survey(model, example_input),
-        seed=seed,
+        seed=None if seed is None else int(seed),
         initializers=initializers,
         trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
     )
@@ -84,7 +88,8 @@ def apply_policy(
 
     Parameters stay the same objects in the same storage; buffers, gradients, frozen and unclaimed parameters stay as
     they are. With a seed the process's random state is neither read nor changed; without one, one is drawn from
-    torch's global generator and recorded. Summary and table go to the logger ``initpolicy`` at INFO, each row at DEBUG.
+    torch's global generator and recorded. Summary and table go to the logger ``initpolicy`` at INFO, each row at DEBUG;
+    where INFO is off, notes (what no rule claims, what is off) are warnings.
 
     Raises:
         PolicyError, PlanError: as `plan_policy`.
@@ -94,15 +99,35 @@ def apply_policy(
     plan = plan_policy(
         model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted
     )
-    drawn = plan.seed if plan.seed is not None else int(torch.randint(2**63 - 1, ()).item())
+    drawn = _drawn() if plan.seed is None else plan.seed
     audit = audit_of(plan, write(plan, model, drawn), drawn)
     _tell(audit)
     return audit
 
 
+def _drawn() -> int:
+    """63 bits of torch's global generator, as a DataLoader takes its seed; on the CPU, whatever the default device."""
+    return int(torch.randint(2**63 - 1, (), device="cpu", generator=torch.default_generator).item())
+
+
 def _tell(audit: Audit) -> None:
+    """Everything at INFO and each row at DEBUG; what wants attention as a warning, unless it is in the former."""
     if _log.isEnabledFor(logging.INFO):
         _log.info("%s", audit)
+    else:
+        for note in audit.header.notes:
+            _log.warning("%s: %s", audit.header.policy, note)
+        if not audit.ok:
+            _log.warning("%s: %s", audit.header.policy, verdict(audit.rows))
     if _log.isEnabledFor(logging.DEBUG):
         for row in audit.rows:
-            _log.debug("%s", row)
+            _log.debug("%s", _line(row))
+
+
+def _line(row: AuditRow) -> str:
+    """``fc.weight 64×3: initialized, rectified: kaiming_normal(…), std 0.8165, measured 0.8012, ok``."""
+    done = f"{row.rule}: {asked(row)}" if row.initializer else row.rule
+    expected = "" if row.expected_std is None else f"std {short(row.expected_std)}"
+    measured = "" if row.std is None else f"measured {short(row.std)}"
+    told = (row.status, done, expected, measured, row.verdict, row.reason)
+    return f"{row.name} {shape(row.shape)}: {', '.join(filter(None, told))}"

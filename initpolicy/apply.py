@@ -1,6 +1,6 @@
 """Plan + model -> written tensors: the only file that writes to a model, and what it read back.
 
-check    nothing that would stay meta, empty or not finite            no tensor touched yet
+check    nothing that would stay meta, empty, shared or not finite    no tensor touched yet
 prepare  values from outside (files, functions, formulas), all made   no tensor touched yet
 write    parametrized weights, which can refuse, then all others      in place, through views
 measure  what lies in memory now, parameter by parameter
@@ -8,17 +8,22 @@ measure  what lies in memory now, parameter by parameter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from initpolicy.effective import effective, set_effective, stored
+from initpolicy.effective import effective, remembered, set_effective, stored
 from initpolicy.errors import ApplyError, Problem
 from initpolicy.facts.locate import locate
+from initpolicy.facts.memory import overlapping, overlaps_itself
+from initpolicy.facts.survey import DRAWN
+from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Arguments, Float32, Initializer, unset
 from initpolicy.measure import measure
 from initpolicy.plan import Plan
@@ -33,10 +38,16 @@ CHUNK = 16 * BLOCK
 Prepared = Mapping[tuple[str, int], Float32]
 """(parameter, index of the part) -> its values, made before anything is written."""
 
+Problems = list[tuple[str, str]]
+"""(parameter, what is wrong with it)."""
+
+_KEPT = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 2.0**-7, torch.bfloat16: 2.0**-4}
+"""How far a parametrization's own arithmetic may move a value, as a share of the largest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """A parameter to be written, and where it hangs in the model."""
+    """A parameter of the plan, and where it hangs in the model."""
 
     assignment: Assignment
     owner: nn.Module
@@ -47,12 +58,21 @@ class _Target:
         return self.assignment.name
 
     @property
-    def through(self) -> bool:
-        """Whether a parametrization stands between what is stored and what is used."""
-        return bool(self.assignment.facts.parametrization)
+    def written(self) -> bool:
+        return self.assignment.status == "initialized"
+
+    @property
+    def through(self) -> str:
+        """What stands between the stored and the used tensor; empty for a plain parameter."""
+        return ", ".join(self.assignment.facts.parametrization)
+
+    @property
+    def stored(self) -> tuple[Tensor, ...]:
+        """What the model holds of it: a plain parameter holds itself."""
+        return stored(self.owner, self.local)
 
     def tensor(self) -> Tensor:
-        """The tensor in use, without side effects; for a plain parameter the very one that is stored."""
+        """The tensor in use, without side effects; of a plain parameter the very memory that is stored."""
         return effective(self.owner, self.local).detach()
 
 
@@ -68,9 +88,9 @@ def write(plan: Plan, model: nn.Module, seed: int) -> Mapping[str, Measure]:
         if not a.tied_to
         for owner, local in [locate(model, a.facts.path)]
     ]
-    with torch.no_grad():
-        _refuse(plan, list(_unusable(targets)))
-        chosen = [target for target in targets if target.assignment.status == "initialized"]
+    with torch.no_grad(), _randomness_kept(targets):
+        _refuse(plan, [*_unusable(targets), *_shared(targets, model)])
+        chosen = [target for target in targets if target.written]
         prepared = _prepare(plan, chosen, seed)
         changed = _write_through(plan, [target for target in chosen if target.through], prepared, seed)
         for target in chosen:
@@ -80,9 +100,22 @@ def write(plan: Plan, model: nn.Module, seed: int) -> Mapping[str, Measure]:
     return {name: replace(found, reason=changed.get(name, "")) for name, found in measured.items()}
 
 
-def _refuse(plan: Plan, problems: list[tuple[str, str]]) -> None:
+def _refuse(plan: Plan, problems: Problems) -> None:
     if problems:
         raise ApplyError(*(Problem(plan.policy.name, place, why) for place, why in problems))
+
+
+@contextmanager
+def _randomness_kept(targets: list[_Target]) -> Iterator[None]:
+    """Whatever is drawn by functions and parametrizations of the user's own, all generators end as they began."""
+    devices = {tensor.device for target in targets for tensor in target.stored if tensor.device.type == "cuda"}
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -91,24 +124,65 @@ def _refuse(plan: Plan, problems: list[tuple[str, str]]) -> None:
 def _unusable(targets: list[_Target]) -> Iterator[tuple[str, str]]:
     """(parameter, reason) for what cannot be written, and for what no rule writes and no one could train from."""
     for target in targets:
-        a, tensor = target.assignment, target.tensor()
-        if tuple(tensor.shape) != a.shape:
-            yield a.name, f"has shape {tuple(tensor.shape)} now, but the plan was made for {a.shape}; plan again"
-        elif a.status == "initialized":
-            if tensor.is_meta:
-                yield a.name, "is on the meta device; give it memory first: model.to_empty(device='cpu')"
-            elif type(tensor) is not Tensor:
-                yield a.name, f"is a {type(tensor).__name__}, which cannot be written; apply before it is sharded"
-        elif a.status == "skipped":
-            continue
-        elif tensor.is_meta:
-            yield a.name, f"is on the meta device and stays there: {a.status}; add a rule, or load weights after"
-        elif type(tensor) is Tensor and not _finite(tensor):
-            yield a.name, f"holds values that are not finite and stays as it is: {a.status}; add a rule for it"
+        why = _why_not_written(target) if target.written else _why_not_left(target)
+        if why:
+            yield target.name, why
+
+
+def _why_not_written(target: _Target) -> str:
+    """Why the parameter cannot be written, or nothing."""
+    for tensor in target.stored:
+        if tensor.is_meta:
+            return "is on the meta device; give it memory first: model.to_empty(device='cpu')"
+        if type(tensor.detach()) is not Tensor:
+            kind, remedy = type(tensor.detach()).__name__, "apply before it is sharded or converted, or exclude it"
+            return f"is a {kind}, whose elements cannot be written one by one; {remedy}"
+        if tensor.layout is not torch.strided:
+            return f"is stored as {tensor.layout}, whose elements cannot be written one by one; exclude it"
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            return "was made under torch.inference_mode, where alone it can be written; build the model outside"
+        if overlaps_itself(tensor):
+            return "has elements that share memory, as expand() makes them; give it a clone() first"
+    try:
+        shape = tuple(target.tensor().shape)
+    except Exception as error:  # a user's parametrization may raise anything
+        return f"cannot be read through {target.through} ({_said(error)}); exclude it"
+    if shape != target.assignment.shape:
+        return f"has shape {shape} now, but the plan was made for {target.assignment.shape}; plan again"
+    return ""
+
+
+def _why_not_left(target: _Target) -> str:
+    """Why the parameter cannot stay as it is, or nothing."""
+    status, spared = target.assignment.status, target.assignment.facts.untouchable
+    for tensor in target.stored:
+        if is_lazy(tensor):
+            return ""
+        if tensor.is_meta:
+            return f"is on the meta device and would stay there: {status}; add a rule for it, or give it values first"
+        if not spared and not _finite(tensor):
+            return (
+                f"holds values that are not finite and would keep them: {status}; add a rule for it, "
+                "or, if they are meant, set its attribute _no_reinit to True"
+            )
+    return ""
 
 
 def _finite(tensor: Tensor) -> bool:
+    """Whether all are finite, as far as that can be told."""
+    if type(tensor.detach()) is not Tensor or tensor.layout is not torch.strided or tensor.dtype not in DRAWN:
+        return True
     return tensor.numel() == 0 or bool(torch.isfinite(tensor).all())
+
+
+def _shared(targets: list[_Target], model: nn.Module) -> Iterator[tuple[str, str]]:
+    """(parameter, reason) where a write would change another parameter or a buffer too."""
+    held = [(target.name, tensor, target.written) for target in targets for tensor in target.stored]
+    held += [(f"the buffer {name}", tensor, False) for name, tensor in model.named_buffers()]
+    for pair in sorted(overlapping([tensor for _, tensor, _ in held])):
+        one, other = sorted((held[index] for index in pair), key=lambda entry: not entry[2])  # a written one first
+        if one[2] and one[0] != other[0]:
+            yield one[0], f"shares memory with {other[0]}; make them one parameter, or give each its own by clone()"
 
 
 # --- prepare -------------------------------------------------------------------------------------
@@ -121,22 +195,29 @@ def _prepare(plan: Plan, targets: list[_Target], seed: int) -> Prepared:
         ApplyError: with every failure.
     """
     prepared: dict[tuple[str, int], Float32] = {}
-    problems = []
+    problems: Problems = []
     for target in targets:
         for index, part in enumerate(target.assignment.parts):
             initializer = plan.initializers[part.initializer]
-            if not initializer.fallible:
+            if not initializer.fallible and INITIALIZERS.get(initializer.name) is initializer:
                 continue
             try:
-                values = _values(initializer, part, seed)
-                if not np.isfinite(values).all():
-                    raise ValueError("gave values that are not finite")
+                prepared[target.name, index] = _checked(_values(initializer, part, seed), part)
             except Exception as error:  # a user's function may raise anything
                 problems.append((target.name, f"{part.initializer}: {_said(error)}"))
-            else:
-                prepared[target.name, index] = values
     _refuse(plan, problems)
     return prepared
+
+
+def _checked(values: Float32, part: Part) -> Float32:
+    """The values, if they are as many as there are elements and each is finite once it is rounded to the dtype."""
+    if values.size != part.block.numel:
+        raise ValueError(f"gave {values.size} values for {part.block.numel} elements")
+    values = np.require(values, np.float32, ["C", "W"])
+    if not torch.isfinite(torch.from_numpy(values).to(getattr(torch, part.block.dtype))).all():
+        beyond = f" in {part.block.dtype}" if np.isfinite(values).all() else ""
+        raise ValueError(f"gave values that are not finite{beyond}")
+    return values
 
 
 def _said(error: Exception) -> str:
@@ -161,38 +242,57 @@ def _arguments(initializer: Initializer, part: Part) -> Arguments:
 
 
 def _write_through(plan: Plan, targets: list[_Target], prepared: Prepared, seed: int) -> dict[str, str]:
-    """Set the effective weights; if one is refused, put back those that were set and raise.
+    """Set the effective weights; if any is refused, put back all of them and raise.
 
     Returns:
         Parameter -> a remark, where the parametrization made something else of what it was given.
 
     Raises:
-        ApplyError: with the first refusal.
+        ApplyError: with every refusal.
     """
-    changed = {}
-    with _restored_on_error(targets):
+    changed: dict[str, str] = {}
+    problems: Problems = []
+    with _undone_on_error([remembered(target.owner, target.local) for target in targets]):
         for target in targets:
-            values = target.tensor().clone()
-            _fill(values, target, plan.initializers, prepared, seed)
+            asked = target.tensor().clone()
+            _fill(asked, target, plan.initializers, prepared, seed)
+            _seed(target, seed)
             try:
-                set_effective(target.owner, target.local, values)
+                set_effective(target.owner, target.local, asked)
+                made = target.tensor()
             except Exception as error:  # a user's right_inverse may raise anything
-                through = ", ".join(target.assignment.facts.parametrization)
-                why = f"{through} takes no such value ({type(error).__name__}: {error}); exclude it"
-                raise ApplyError(Problem(plan.policy.name, target.name, why)) from error
-            if not torch.allclose(target.tensor(), values, rtol=1e-2, atol=1e-2 * float(values.abs().max())):
-                changed[target.name] = "which makes another tensor of it; measured is the one in use"
+                problems.append((target.name, f"{target.through} takes no such values ({_said(error)}); exclude it"))
+                continue
+            if not _finite(made):
+                why = f"{target.through} makes values that are not finite of those it was given; exclude it"
+                problems.append((target.name, why))
+            elif not _alike(made, asked):
+                changed[target.name] = "which makes another tensor of its values; measured is the one in use"
+        _refuse(plan, problems)
     return changed
 
 
+def _seed(target: _Target, seed: int) -> None:
+    """Some parametrizations complete a basis by chance, with a generator that the parameter's stream determines."""
+    key = stream_for(seed, target.assignment.facts.key).key
+    torch.default_generator.manual_seed(key)
+    for device in {tensor.device for tensor in target.stored if tensor.device.type == "cuda"}:
+        torch.cuda.default_generators[device.index].manual_seed(key)
+
+
+def _alike(made: Tensor, asked: Tensor) -> bool:
+    if made.shape != asked.shape:
+        return False
+    return not asked.numel() or bool((made - asked).abs().max() <= _KEPT[asked.dtype] * asked.abs().max())
+
+
 @contextmanager
-def _restored_on_error(targets: list[_Target]) -> Iterator[None]:
-    saved = [(param, param.detach().clone()) for target in targets for param in stored(target.owner, target.local)]
+def _undone_on_error(put_back: list[Callable[[], None]]) -> Iterator[None]:
     try:
         yield
-    except ApplyError:
-        for param, before in saved:
-            param.copy_(before)
+    except BaseException:
+        for restore in put_back:
+            restore()
         raise
 
 
@@ -201,7 +301,9 @@ def _fill(
 ) -> None:
     """Every part of the tensor, in place, rounded to its dtype."""
     for index, part in enumerate(target.assignment.parts):
-        region = tensor[tuple(slice(*bounds) for bounds in part.region)]
+        region = _region(tensor, part)
+        if not region.numel():
+            continue
         initializer = initializers[part.initializer]
         values = prepared.get((target.name, index))
         if values is None and initializer.draw is not None and region.is_contiguous():
@@ -212,6 +314,10 @@ def _fill(
     row = target.assignment.facts.padding_idx
     if row is not None:
         tensor[row] = 0
+
+
+def _region(tensor: Tensor, part: Part) -> Tensor:
+    return tensor[tuple(slice(*bounds) for bounds in part.region)]
 
 
 def _draw(flat: Tensor, initializer: Initializer, part: Part, stream: Stream) -> None:
@@ -227,8 +333,26 @@ def _draw(flat: Tensor, initializer: Initializer, part: Part, stream: Stream) ->
 
 def _measured(target: _Target) -> Measure | None:
     """What is in use now; None where there are no numbers (meta) or none that are measured (integers)."""
-    tensor = target.tensor()
-    if tensor.is_meta or type(tensor) is not Tensor or not tensor.is_floating_point():
+    try:
+        tensor = target.tensor()
+    except Exception:  # a user's parametrization may raise anything; one that is to be written has been read before
         return None
-    row = target.assignment.facts.padding_idx if target.assignment.status == "initialized" else None
-    return measure(tensor, without=row)
+    if tensor.is_meta or type(tensor) is not Tensor or tensor.layout is not torch.strided:
+        return None
+    if not tensor.is_floating_point():
+        return None
+    if not target.written:
+        return measure(tensor)
+    row, parts = target.assignment.facts.padding_idx, target.assignment.parts
+    found = measure(tensor, without=row)
+    if len(parts) == 1 and parts[0].shape == tuple(tensor.shape):
+        return found
+    return replace(found, parts=tuple(measure(_region(tensor, part), without=_row_in(part, row)) for part in parts))
+
+
+def _row_in(part: Part, row: int | None) -> int | None:
+    """The row of the part that is this row of the tensor, if it has it."""
+    if row is None:
+        return None
+    start, stop = part.region[0]
+    return row - start if start <= row < stop else None

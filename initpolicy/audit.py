@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from initpolicy.initializers.base import unset
 from initpolicy.plan import Plan, fingerprint, row_of
-from initpolicy.records import Assignment, AuditRow, Header, Law, Measure, Verdict
+from initpolicy.records import Assignment, AuditRow, Header, Law, Measure, Part, Verdict
 from initpolicy.render import format_for, text
 from initpolicy.render.fold import DUPLICATE
+from initpolicy.render.numbers import short
 
 __all__ = ["Audit", "audit_of", "judge"]
 
@@ -23,6 +25,17 @@ _ROUNDING = {"float64": 2.0**-24, "float32": 2.0**-24, "float16": 2.0**-11, "bfl
 """Largest relative error of one rounding; float64 parameters hold numbers that were drawn in float32."""
 _SMALLEST = {"float16": 2.0**-25}
 """Largest error of rounding to a subnormal, where it can matter."""
+_THROUGH = 4
+"""Roundings that a parametrization may add: g v/|v| has three."""
+_ALIKE = (
+    "bernoulli", "constant", "exponential", "log_normal", "log_uniform", "normal", "poisson", "trunc_normal", "uniform",
+)  # fmt: skip
+"""Kinds of laws that hold of any of their rows by itself: every element has the same, whatever the others are."""
+_REPEATING = ("bernoulli", "formula", "poisson")
+"""Kinds of laws of which a value, or all of a small tensor, may come up twice."""
+_TINY = 1e-300
+_SEVERAL = 8
+"""With fewer elements than this, equal values may be chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +86,7 @@ class Audit:
 
 def audit_of(plan: Plan, measures: Mapping[str, Measure], seed: int) -> Audit:
     """The plan's rows with what was measured (by parameter name), judged, and equal random values flagged."""
-    rows = tuple(_row(assignment, measures.get(assignment.name), seed) for assignment in plan.assignments)
+    rows = tuple(_row(plan, assignment, measures.get(assignment.name), seed) for assignment in plan.assignments)
     same = _duplicates(plan, rows, measures)
     rows = tuple(_flagged(row, same) for row in rows)
     twins = [f"{name} has the {DUPLICATE} {other}" for name, other in same.items()]
@@ -86,11 +99,11 @@ def audit_of(plan: Plan, measures: Mapping[str, Measure], seed: int) -> Audit:
     return Audit(header=header, rows=rows)
 
 
-def _row(assignment: Assignment, found: Measure | None, seed: int) -> AuditRow:
+def _row(plan: Plan, assignment: Assignment, found: Measure | None, seed: int) -> AuditRow:
     row = row_of(assignment, seed)
     if found is None or assignment.tied_to or not found.count:
         return row
-    judged = assignment.status == "initialized" and assignment.law is not None and not found.reason
+    verdict, why = _judged(plan, assignment, found)
     return replace(
         row,
         mean=found.mean,
@@ -98,38 +111,95 @@ def _row(assignment: Assignment, found: Measure | None, seed: int) -> AuditRow:
         min=found.min,
         max=found.max,
         digest=found.digest,
-        reason="; ".join(filter(None, (row.reason, found.reason))),
-        verdict=judge(assignment.law, found, assignment.dtype) if judged and assignment.law else "",
+        reason="; ".join(filter(None, (row.reason, found.reason, why))),
+        verdict=verdict,
     )
 
 
-def judge(law: Law, found: Measure, dtype: str) -> Verdict:
+# --- expected against measured -------------------------------------------------------------------
+
+
+def _judged(plan: Plan, assignment: Assignment, found: Measure) -> tuple[Verdict, str]:
+    """The verdict on all parts, each held against its own law, and which of several are off."""
+    if assignment.status != "initialized" or found.reason:
+        return "", ""
+    through = bool(assignment.facts.parametrization)
+    compared = [
+        (part, measured, law, judge(law, measured, assignment.dtype, through=through))
+        for part, measured in zip(assignment.parts, found.parts or (found,), strict=True)
+        for law in [_law_of(plan, assignment, part, measured)]
+        if law is not None and measured.count
+    ]
+    off = [_told(part, assignment, measured, law) for part, measured, law, said in compared if said == "off"]
+    if off:
+        return "off", "; ".join(_few(off, "parts are off")) if found.parts else ""
+    return ("ok" if compared else ""), ""
+
+
+def _told(part: Part, assignment: Assignment, found: Measure, law: Law) -> str:
+    label = part.block.name.removeprefix(assignment.facts.key)
+    return (
+        f"part {label}: mean {short(found.mean)}, std {short(found.std)} "
+        f"where mean {short(law.mean)}, std {short(law.std)} was asked"
+    )
+
+
+def _law_of(plan: Plan, assignment: Assignment, part: Part, found: Measure) -> Law | None:
+    """The part's law, for as many values as were measured; None where it says nothing of them.
+
+    A padding row is left out. The law of independent values holds without it; that of a matrix as a whole does not.
+    """
+    if part.law is None or found.count == part.block.numel:
+        return part.law
+    if part.law.kind not in _ALIKE:
+        return None
+    initializer = plan.initializers[part.initializer]
+    return initializer.law(replace(part.block, shape=(found.count,)), {**unset(initializer), **part.arguments})
+
+
+def judge(law: Law, found: Measure, dtype: str, *, through: bool = False) -> Verdict:
     """``ok`` where mean and variance lie within six standard errors of the law's, and every value inside its bounds.
 
-    The variance of n values is compared as a chi-square of ``law.freedom`` degrees of freedom, by the
-    Wilson-Hilferty cube root: ((v/σ²)^(1/3) - (1 - 2/9f)) / sqrt(2/9f) is about standard normal. Beside chance,
-    one rounding of the dtype is allowed.
+    - mean: six standard errors grow by 35/6 of the mean's skewness (Cornish-Fisher), which is at most sqrt(2/f);
+    - variance v of n values: as a chi-square's of f = ``law.freedom`` degrees of freedom, whose cube root is about
+      normal (Wilson-Hilferty): -6 s - s² <= (v/σ²)^(1/3) - 1 <= 6 s with s² = 2/(9 f). Where values repeat, few being
+      rare ones leave no spread at all: v/σ² >= 1 - 18 s, as for Poisson counts;
+    - bounds: open, and kept in rounding.
+
+    Beside chance, mean and variance may be off by one rounding to the dtype, and all three by four more of what went
+    ``through`` a parametrization. What leaves nothing to chance must be right in every value.
     """
     if not found.finite:
         return "off"
-    rounding = _ROUNDING[dtype] * max(abs(found.min), abs(found.max), abs(law.mean)) + _SMALLEST.get(dtype, 0.0)
-    if abs(found.mean - law.mean) > FAR * law.mean_error + rounding:
-        return "off"
-    if not (law.low < found.min + rounding and found.max - rounding < law.high):
-        return "off"
-    return "ok" if _spread_holds(law, found, rounding) else "off"
+    unit, least = _ROUNDING[dtype], _SMALLEST.get(dtype, 0.0)
+    added = _THROUGH * unit if through else 0.0
+    if law.std == 0:
+        room = (unit + added) * abs(law.mean) + least
+        return "ok" if law.mean - room <= found.min and found.max <= law.mean + room else "off"
+    rounding = (unit + added) * math.hypot(found.mean, found.std) + least
+    inside = law.low - _share(added, law.low) < found.min and found.max < law.high + _share(added, law.high)
+    return "ok" if inside and _mean_holds(law, found, rounding) and _spread_holds(law, found, rounding) else "off"
+
+
+def _share(part: float, bound: float) -> float:
+    return part * abs(bound) if math.isfinite(bound) else 0.0
+
+
+def _mean_holds(law: Law, found: Measure, rounding: float) -> bool:
+    skewness = math.sqrt(2 / max(law.freedom, _TINY))
+    return abs(found.mean - law.mean) <= FAR * (1 + skewness) * law.mean_error + rounding
 
 
 def _spread_holds(law: Law, found: Measure, rounding: float) -> bool:
-    if law.std == 0 or math.isinf(law.freedom):
+    if math.isinf(law.freedom):
         return abs(found.std - law.std) <= rounding + 1e-6 * law.std
     if found.count < 2:
         return True  # one value has no spread
-    freedom = max(law.freedom, 1.0)
-    low, high = max(found.std - rounding, 0.0), found.std + rounding
-    unit = 2 / (9 * freedom)
-    least, most = ((std / law.std) ** (2 / 3) for std in (high, low))
-    return (least - (1 - unit)) / math.sqrt(unit) >= -FAR and (most - (1 - unit)) / math.sqrt(unit) <= FAR
+    unit = 2 / (9 * max(law.freedom, _TINY))
+    stray = FAR * math.sqrt(unit)
+    least, most = (max(std, 0.0) / law.std for std in (found.std - rounding, found.std + rounding))
+    wide_enough = most**2 >= 1 - 3 * stray if law.kind in _REPEATING else most ** (2 / 3) >= 1 - unit - stray
+    return wide_enough and least ** (2 / 3) <= 1 + stray
 
 
 # --- duplicates ----------------------------------------------------------------------------------
@@ -141,7 +211,9 @@ def _duplicates(plan: Plan, rows: tuple[AuditRow, ...], measures: Mapping[str, M
     same: dict[str, str] = {}
     for row, assignment in zip(rows, plan.assignments, strict=True):
         found = measures.get(row.name)
-        if found is None or row.status == "tied" or not found.std > 0 or not _by_chance(plan, assignment):
+        if found is None or row.status == "tied" or found.count < _SEVERAL or not found.std > 0:
+            continue
+        if not _by_chance(plan, assignment):
             continue
         key = (row.digest, row.shape)
         if key in first:
@@ -152,10 +224,15 @@ def _duplicates(plan: Plan, rows: tuple[AuditRow, ...], measures: Mapping[str, M
 
 
 def _by_chance(plan: Plan, assignment: Assignment) -> bool:
-    """Whether equal values are a sign of something wrong: drawn here, or left as some constructor drew them."""
+    """Whether equal values are a sign of something wrong: drawn here, or left as some constructor drew them.
+
+    A part that leaves nothing to chance has no error of the mean; what a user's function does is not known; some
+    laws repeat.
+    """
     if assignment.status != "initialized":
         return assignment.status in ("kept", "unmatched")
-    return all(plan.initializers[part.initializer].random for part in assignment.parts)
+    laws = [part.law for part in assignment.parts if plan.initializers[part.initializer].random]
+    return any(law is not None and law.mean_error > 0 and law.kind not in _REPEATING for law in laws)
 
 
 def _flagged(row: AuditRow, same: Mapping[str, str]) -> AuditRow:
@@ -164,7 +241,7 @@ def _flagged(row: AuditRow, same: Mapping[str, str]) -> AuditRow:
     return replace(row, reason="; ".join(filter(None, (row.reason, f"{DUPLICATE} {same[row.name]}"))))
 
 
-def _few(notes: list[str], most: int = 3) -> Iterator[str]:
+def _few(notes: list[str], rest: str = "parameters hold values that another one holds", most: int = 3) -> Iterator[str]:
     yield from notes[:most]
     if len(notes) > most:
-        yield f"{len(notes) - most} more parameters hold values that another one holds"
+        yield f"{len(notes) - most} more {rest}"

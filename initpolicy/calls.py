@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
+
+from initpolicy.errors import meant
 
 __all__ = ["imported"]
 
@@ -15,13 +18,22 @@ def imported(path: str, trusted: Sequence[str]) -> Callable[..., object]:
         ValueError: if the program does not trust its package, or there is no such function.
     """
     package = path.partition(".")[0]
+    where, _, name = path.rpartition(".")
     if not any(path == name or path.startswith(f"{name}.") for name in trusted):
-        raise ValueError(f"call {path!r}: {package!r} is not trusted; pass trusted=[{package!r}] from your program")
-    module, _, name = path.rpartition(".")
+        remedy = f"pass trusted=[{package!r}] from your program"
+        if where == "torch.nn.init":
+            remedy = f"for torch's own initializer write its name, {name.removesuffix('_')}"
+        raise ValueError(f"call {path!r}: {package!r} is not trusted; {remedy}")
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"call {path!r} cannot be imported: {error}") from None
-    if not callable(function):
-        raise ValueError(f"call {path!r} is not a function")
+        module = importlib.import_module(where)
+    except Exception as error:  # the user's module may raise anything
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"call {path!r} cannot be imported: {kind}{error}") from error
+    try:
+        function = getattr(module, name)
+    except AttributeError:
+        raise ValueError(f"call {path!r}: {where} has no {name!r}{meant(name, vars(module))}") from None
+    if inspect.isclass(function) or not callable(function):
+        kind = "a class" if inspect.isclass(function) else f"a {type(function).__name__}"
+        raise ValueError(f"call {path!r} is {kind}, not a function")
     return function  # type: ignore[no-any-return]  # callable, as just checked

@@ -29,7 +29,6 @@ def _check(
     place: str, spec: Spec, table: Mapping[str, Initializer], trusted: tuple[str, ...]
 ) -> Iterator[tuple[str, str]]:
     if spec.name in DIRECTIVES:
-        yield from ((f"{place}.{name}", f"is unknown; {spec.name} takes no such argument") for name in spec.arguments)
         if any(part.name == "inherit" for part in (*spec.parts, *spec.gates.values())):
             yield place, "inherit takes the whole spec of the layer before, so it cannot be one block of several"
         return
@@ -42,7 +41,9 @@ def _check(
         yield place, str(error)
         return
     yield from ((f"{place}.{name}", reason) for name, reason in check_names(initializer, spec.arguments))
-    named = spec.arguments.get("nonlinearity")
-    if isinstance(named, str) and named not in WHOSE and not normalise(named):
-        hint = meant(named, [*VOCABULARY, *WHOSE])
-        yield f"{place}.nonlinearity", f"{named!r} is no known activation, nor one of {', '.join(WHOSE)}{hint}"
+    takes = any(argument.name == "nonlinearity" for argument in initializer.arguments)
+    asked = spec.arguments.get("nonlinearity") if takes else None
+    if isinstance(asked, str) and asked not in WHOSE and not normalise(asked):
+        aliases = [alias for known in VOCABULARY.values() for alias in known.aliases]
+        hint = meant(asked, [*VOCABULARY, *aliases, *WHOSE])
+        yield f"{place}.nonlinearity", f"{asked!r} is no known activation, nor one of {', '.join(WHOSE)}{hint}"

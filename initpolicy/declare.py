@@ -7,23 +7,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from initpolicy.errors import meant
-from initpolicy.facts.activations import VOCABULARY, normalise
+from initpolicy.facts.activations import VOCABULARY, named, normalise
+from initpolicy.matching import nearest_name
 from initpolicy.policy import Declared
-from initpolicy.records import Activation, Hit, ModelFacts, ParamFacts, Site
+from initpolicy.records import Activation, Hit, ModelFacts, Signal, Site
 
 __all__ = ["declare", "wrongly_declared"]
 
 
 def declare(model: ModelFacts, declared: Mapping[str, Declared]) -> ModelFacts:
     """The facts, with what is stated following each module whose name the expression finds; the last one counts."""
-    if not declared:
+    stated = [
+        (re.compile(text), activation)
+        for text, entry in reversed(list(declared.items()))
+        if (activation := _activation(entry, model)) is not None
+    ]
+    if not stated:
         return model
-    stated = [(re.compile(text), _activation(entry)) for text, entry in reversed(declared.items())]
-    return replace(model, params=tuple(_declared(param, stated) for param in model.params))
-
-
-def _declared(param: ParamFacts, stated: list[tuple[re.Pattern[str], Activation]]) -> ParamFacts:
-    return replace(param, sites=tuple(_at(site, stated) for site in param.sites))
+    params = (replace(param, sites=tuple(_at(site, stated) for site in param.sites)) for param in model.params)
+    return replace(model, params=tuple(params))
 
 
 def _at(site: Site, stated: list[tuple[re.Pattern[str], Activation]]) -> Site:
@@ -34,16 +36,50 @@ def _at(site: Site, stated: list[tuple[re.Pattern[str], Activation]]) -> Site:
     return site
 
 
-def _activation(entry: Declared) -> Activation:
-    return Activation(name=normalise(entry.name) or entry.name, arguments=tuple(sorted(entry.arguments.items())))
+def _activation(entry: Declared, model: ModelFacts) -> Activation | None:
+    """The vocabulary's, or a class of the model's with the gains that were found for it; None: no one knows it."""
+    if normalise(entry.name):
+        try:
+            return named(entry.name, entry.arguments)
+        except ValueError:
+            return None
+    if entry.name not in _classes(model) or entry.arguments:
+        return None
+    found = (hit.activation for signal in _signals(model) for hit in (*signal.following, *signal.preceding))
+    own = (activation for activation in found if activation.class_name == entry.name)
+    return next(own, Activation(name=entry.name, class_name=entry.name))
+
+
+def _signals(model: ModelFacts) -> Iterator[Signal]:
+    return (site.signal for param in model.params for site in param.sites)
+
+
+def _classes(model: ModelFacts) -> set[str]:
+    return {module.classes.simple for module in model.modules}
 
 
 def wrongly_declared(model: ModelFacts, declared: Mapping[str, Declared]) -> Iterator[tuple[str, str]]:
-    """(place, sentence) for names that no vocabulary and no class of the model has, and for what finds nothing."""
-    classes = {module.classes.simple for module in model.modules}
+    """(place, sentence) for names and arguments that no one knows, and for expressions that find nothing."""
+    owners = {site.owner.name: None for param in model.params for site in param.sites}
     for text, entry in declared.items():
-        if not normalise(entry.name) and entry.name not in classes:
-            hint = meant(entry.name, [*VOCABULARY, *classes])
-            yield f"activations.{text}", f"{entry.name!r} is no known activation and no class of this model{hint}"
-        if not any(re.search(text, site.owner.name) for param in model.params for site in param.sites):
-            yield f"activations.{text}", "finds no module with parameters"
+        why = _mistake(entry, model)
+        if why:
+            yield f"activations.{text}", why
+        if not any(re.search(text, name) for name in owners):
+            yield f"activations.{text}", f"finds no module with parameters{nearest_name(text, owners)}"
+
+
+def _mistake(entry: Declared, model: ModelFacts) -> str:
+    if normalise(entry.name):
+        try:
+            named(entry.name, entry.arguments)
+        except ValueError as error:
+            return str(error)
+        return ""
+    classes = _classes(model)
+    if entry.name not in classes:
+        words = {*VOCABULARY, *classes, *(alias for known in VOCABULARY.values() for alias in known.aliases)}
+        return f"{entry.name!r} is no known activation and no class of this model{meant(entry.name, words)}"
+    if entry.arguments:
+        return f"{entry.name} is a class of this model, which takes no arguments here, not {', '.join(entry.arguments)}"
+    return ""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from initpolicy.facts.activations import named
+from initpolicy.errors import meant
+from initpolicy.facts.activations import VOCABULARY, named, normalise
 from initpolicy.facts.gains import gain as gain_of
 from initpolicy.policy import Policy
 from initpolicy.records import Activation, Hit, Signal
@@ -20,6 +21,7 @@ _GUESSED = frozenset({"sequential"})
 """How an activation was found where several answers leave the gain open; a trace ranks them."""
 
 Whose = Literal["following", "preceding", "theory"]
+_WHOSE = ("following", "preceding", "theory")
 
 
 def decide_gain(given: Mapping[str, Any], default: float | None, signal: Signal, policy: Policy) -> tuple[float, str]:
@@ -37,7 +39,7 @@ def decide_gain(given: Mapping[str, Any], default: float | None, signal: Signal,
     number, word, slope, mode = given.get("gain"), given.get("nonlinearity"), given.get("a"), given.get("mode")
     if number is not None and number != "auto":
         return float(number), "given"
-    if word in ("following", "preceding", "theory"):
+    if word in _WHOSE:
         return found_gain(word, mode, signal, policy)
     if word is not None or slope is not None:
         activation = _stated("leaky_relu" if word is None else str(word), slope)
@@ -53,8 +55,14 @@ def decide_gain(given: Mapping[str, Any], default: float | None, signal: Signal,
 
 
 def _stated(word: str, slope: object) -> Activation:
-    """The activation of this name. As in torch.nn.init, a leaky_relu of no stated slope has slope 0, and only
-    rectifiers heed ``a``."""
+    """The activation of this name.
+
+    As in torch.nn.init, a leaky_relu of no stated slope has slope 0, and only rectifiers heed ``a``.
+    """
+    if not normalise(word):
+        aliases = [alias for known in VOCABULARY.values() for alias in known.aliases]
+        hint = meant(word, [*VOCABULARY, *aliases, *_WHOSE])
+        raise ValueError(f"nonlinearity {word!r} is no known activation, nor one of {', '.join(_WHOSE)}{hint}")
     activation = named(word)
     if activation.name == "prelu" and slope is None:
         return activation

@@ -73,16 +73,18 @@ def _find(source: str | os.PathLike[str]) -> Path:
     text = os.fspath(source)
     if "\n" in text:
         raise PolicyError(Problem("policy", "", "this is YAML text; pass a path, or what yaml.safe_load makes of it"))
-    path = Path(text)
+    if not text.strip():
+        raise PolicyError(Problem("policy", "", "must be a preset's name or a path, not an empty text"))
+    path, called = Path(text), text if text.isprintable() and len(text) < 256 else shown(text)
     if isinstance(source, os.PathLike) or path.suffix or len(path.parts) != 1:
         if os.path.isfile(path):
             return path
         preset = path.stem in list_policies()
         hint = f"; for the preset write {path.stem!r}" if preset else ""
-        raise PolicyError(Problem(text, "", f"{'is a folder' if os.path.isdir(path) else 'no such file'}{hint}"))
+        raise PolicyError(Problem(called, "", f"{'is a folder' if os.path.isdir(path) else 'no such file'}{hint}"))
     if text not in list_policies():
         hint = meant(text, list_policies()) or f"; the presets are {', '.join(list_policies())}"
-        raise PolicyError(Problem(text, "", f"no preset has this name, and it is no path of a .yaml file{hint}"))
+        raise PolicyError(Problem(called, "", f"no preset has this name, and it is no path of a .yaml file{hint}"))
     return _presets() / f"{text}.yaml"
 
 
@@ -148,7 +150,7 @@ def _refused(name: object) -> str:
         return f"must be the name of a policy or _self_, not {shown(name)}"
     if not {"/", "\\", "@", ":", "$", " "} & set(name):
         return ""
-    return f"must be the bare name of a policy or _self_, not {shown(name)}; only files beside this one are read"
+    return f"must be the bare name of a policy or _self_, not {shown(name)}; presets and files beside this are read"
 
 
 def _sibling(path: Path, name: str) -> Path:
@@ -184,12 +186,9 @@ def _read(path: Path) -> DictConfig:
     except RecursionError:
         place, why = "", f"is nested more than {DEPTH} deep"
     except OmegaConfBaseException as error:
-        grammar = isinstance(error, GrammarParseError)
         hint = "an interpolation that cannot be read; write ${name} or ${.name}"
-        place, why = (
-            str(error.full_key or ""),
-            f"holds {hint if grammar else f'what cannot be read: {_first_line(error)}'}",
-        )
+        what = hint if isinstance(error, GrammarParseError) else f"what cannot be read: {_first_line(error)}"
+        place, why = str(error.full_key or ""), f"holds {what}"
     except ValueError as error:
         place, why = "", f"is not YAML: {error}"
     raise PolicyError(Problem(path.stem, place, why))
@@ -265,11 +264,17 @@ def _yaml_place(error: yaml.YAMLError, text: str) -> tuple[str, str]:
     mark, why = error.problem_mark, error.problem or str(error)
     if not isinstance(error, _Unfit):
         context = f"{error.context}, " if error.context and error.context.startswith("expected") else ""
-        why = f"is not YAML: {context}{why}{'; indent with spaces' if chr(92) + 't' in why else ''}"
+        bare = mark is not None and text[: mark.index].endswith("$")
+        remedy = "; indent with spaces" if r"'\t'" in why else "; put ${…} in quotes" if bare else ""
+        why = f"is not YAML: {context}{why}{remedy}"
     return (f"line {mark.line + 1}, column {mark.column + 1}" if mark else "", why)
 
 
 # --- plain data ----------------------------------------------------------------------------------
+
+
+class _TooMuch(Exception):
+    """More values than a policy may hold."""
 
 
 class _Unread:
@@ -290,9 +295,7 @@ class _Reading:
         """Dictionaries, lists and scalars; ``_UNREAD`` where there is a problem."""
         self._count += 1
         if self._count > VALUES:
-            if self._count == VALUES + 1:
-                self._problem((), f"holds more than {VALUES} values")
-            return _UNREAD
+            raise _TooMuch
         nested = isinstance(value, (Mapping, list, tuple, DictConfig, ListConfig))
         if nested and len(place) > DEPTH:
             return self._problem(place, f"is nested more than {DEPTH} deep")
@@ -324,8 +327,11 @@ class _Reading:
             return self._problem(place, f"{shown(raw[key])} cannot be resolved: {why}")
 
     def _key(self, key: object, place: Place, config: object = None) -> bool:
-        if isinstance(key, str) or isinstance(config, ListConfig):
+        if isinstance(config, ListConfig) or (isinstance(key, str) and _encodes(key)):
             return True
+        if isinstance(key, str):
+            self._problem((*place, key), _SURROGATE)
+            return False
         words = " (YAML reads on, off, yes and no as true and false)" if isinstance(key, bool) else ""
         self._problem((*place, key), f"a key must be text; put it in quotes{words}")
         return False
@@ -344,11 +350,7 @@ class _Reading:
             return self._problem(place, _MISSING)
         if "${" in value:
             return self._problem(place, f"{shown(value)} is not resolved; pass the DictConfig, which can resolve it")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return self._problem(place, "holds half of a surrogate pair, which is no text")
-        return value
+        return value if _encodes(value) else self._problem(place, _SURROGATE)
 
     def _problem(self, place: Place, why: str) -> _Unread:
         self.problems.append((place, why))
@@ -356,6 +358,15 @@ class _Reading:
 
 
 _MISSING = "is '???', which stands for a value that must be given"
+_SURROGATE = "holds half of a surrogate pair, which is no text"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_line(error: BaseException) -> str:
@@ -372,7 +383,10 @@ def _validated(source: Mapping[str, Any] | DictConfig, name: str, file: str) -> 
     if _is_whole(source):
         raise PolicyError(Problem(name, "", "has no rules but an 'init' that has; pass cfg.init, not cfg"))
     reading = _Reading()
-    raw = reading.read(source)
+    try:
+        raw = reading.read(source)
+    except _TooMuch:
+        raise PolicyError(Problem(name, "", f"holds more than {VALUES} values")) from None
     found = reading.problems
     own = raw.get("name") if isinstance(raw, dict) else None
     called = file or (own if isinstance(own, str) and own.strip() else name)
@@ -391,8 +405,9 @@ def _validated(source: Mapping[str, Any] | DictConfig, name: str, file: str) -> 
 def _is_whole(source: Mapping[str, Any] | DictConfig) -> bool:
     """Whether this is a program's whole configuration, with the policy under ``init``."""
     try:
-        inner = None if "rules" in source else source.get("init")
-        return isinstance(inner, (Mapping, DictConfig)) and "rules" in inner
+        keys = list(source)
+        inner = source["init"] if "init" in keys and "rules" not in keys else None
+        return isinstance(inner, Mapping) and "rules" in list(inner)
     except (OmegaConfBaseException, TypeError):
         return False
 
@@ -429,7 +444,7 @@ class _Positions:
 
 def _spelt(place: Place) -> str:
     """``rules.stem.match``; a place far down is cut."""
-    parts = [part if isinstance(part, str) and part.strip() else shown(part) for part in place]
+    parts = [part if isinstance(part, str) and part.strip() and part.isprintable() else shown(part) for part in place]
     return ".".join(parts if len(parts) <= _FAR else [*parts[: _FAR - 3], "…"])
 
 

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 from initpolicy.facts.activations import normalise
-from initpolicy.formula import Formula, parse
-from initpolicy.policy import Match
+from initpolicy.formula import parse
+from initpolicy.policy import Match, Rule, Spec
 from initpolicy.records import Hit, ModelFacts, ModuleFacts, ParamFacts, Site
 from initpolicy.variables import Variables
 
-__all__ = ["Matcher", "has_type", "meets", "wanted_activations"]
+__all__ = ["Matcher", "Patterns", "ancestors", "has_type", "nearest_name", "wanted_activations"]
+
+_Condition = Callable[[Mapping[str, Any]], bool]
+"""Known names -> whether it holds."""
 
 
 def has_type(module: ModuleFacts, names: tuple[str, ...], exact: bool = False) -> bool:
-    """Whether a class in the module's method resolution order (``exact``: its own) answers to one of the names."""
+    """Whether a class in the module's method resolution order (``exact``: its own) answers to one of the names.
+
+    A glob without a dot is about the class's simple name: ``*norm*`` does not find what lies in a file of that name.
+    """
     classes = module.classes.mro[:1] if exact else module.classes.mro
-    return any(
-        known == name or (("*" in name or "?" in name or "[" in name) and fnmatchcase(known, name))
-        for name in names
-        for answers in classes
-        for known in answers
-    )
+    return any(_answers(known, name) for name in names for known in classes)
+
+
+def _answers(known: tuple[str, ...], name: str) -> bool:
+    if not set("*?[").intersection(name):
+        return name in known
+    return any(fnmatchcase(one, name) for one in (known if "." in name else known[:1]))
 
 
 def wanted_activations(names: tuple[str, ...]) -> frozenset[str]:
-    """The names as they are, which a user's own class may have, and the vocabulary's for them."""
-    return frozenset((*names, *(normalise(name) for name in names))) - {""}
-
-
-def meets(hits: tuple[Hit, ...], wanted: frozenset[str]) -> bool:
-    """Whether one of the activations answers to one of the names."""
-    return any(hit.activation.words & wanted for hit in hits)
+    """The words that an activation must have one of: each name as it is written, and its canonical name."""
+    return frozenset(names) | {found for name in names if (found := normalise(name))}
 
 
 class Matcher:
@@ -45,32 +51,39 @@ class Matcher:
         self._regexes = tuple(re.compile(text) for text in match.name)
         self._following = wanted_activations(match.activation)
         self._preceding = wanted_activations(match.input_activation)
-        self._where: Formula | None = parse(match.where) if match.where else None
+        self._where = _condition(_tree(match.where)) if match.where else None
+        self._asked = tuple(parse(match.where).names) if match.where else ()
         self._not = Matcher(match.not_, model) if match.not_ else None
-        self._of_class: dict[int, bool] = {}
+        self._typed: dict[int, bool] = {}
+        self._around: dict[int, bool] = {}
+        self._below: dict[int, bool] = {}
         self._of_module: dict[int, bool] = {}
+        self._groups: dict[int, Mapping[str, float]] = {}
+        self._values: Mapping[str, int] | None = None
 
     def holds(self, param: ParamFacts, site: Site, variables: Variables) -> bool:
-        """Every key given holds at this site. A ``where`` that cannot be computed raises FormulaError."""
-        return self._holds_at(site.owner, param, site, variables)
+        """Every key given holds at this site. A ``where`` that has no value there raises FormulaError."""
+        return self._holds_at(site.owner, param, site, variables) and self.not_holds(param, site, variables)
 
     def holds_above(self, param: ParamFacts, site: Site, variables: Variables) -> bool:
-        """It holds at the site, or would with some ancestor in the owner's place: descendants are covered."""
-        module: ModuleFacts | None = site.owner
-        while module is not None:
-            if self._holds_at(module, param, site, variables):
-                return True
-            module = module.parent
-        return False
+        """It holds at the site, or would with some ancestor in the owner's place: descendants are covered.
+
+        What ``not`` names is spared with its descendants.
+        """
+        if not any(self._holds_at(module, param, site, variables) for module in (site.owner, *ancestors(site.owner))):
+            return False
+        return self._not is None or not self._not.holds_above(param, site, variables)
 
     def _holds_at(self, module: ModuleFacts, param: ParamFacts, site: Site, variables: Variables) -> bool:
+        """Every key but ``not``."""
         return (
             self.module_holds(module)
-            and (not self._following or meets(site.signal.following, self._following))
-            and (not self._preceding or meets(site.signal.preceding, self._preceding))
-            and (self._where is None or self._is_true(self._where, module, param, site, variables))
-            and not (self._not is not None and self._not._holds_at(module, param, site, variables))
+            and self.following_holds(site)
+            and self.preceding_holds(site)
+            and self.where_holds(param, site, variables, module)
         )
+
+    # --- one key each ----------------------------------------------------------------------------
 
     def module_holds(self, module: ModuleFacts) -> bool:
         """The keys that ask about the module alone: type, name, inside."""
@@ -83,12 +96,7 @@ class Matcher:
 
     def type_holds(self, module: ModuleFacts) -> bool:
         """The ``type`` key alone."""
-        if not self.match.type:
-            return True
-        known = self._of_class.get(id(module.classes))
-        if known is None:
-            known = self._of_class[id(module.classes)] = has_type(module, self.match.type, self.match.exact)
-        return known
+        return not self.match.type or _known(self._typed, module, self.match.type, self.match.exact)
 
     def name_holds(self, module: ModuleFacts) -> bool:
         """The ``name`` key alone."""
@@ -96,40 +104,143 @@ class Matcher:
 
     def inside_holds(self, module: ModuleFacts) -> bool:
         """The ``inside`` key alone."""
-        return not self.match.inside or any(has_type(above, self.match.inside) for above in _ancestors(module))
+        if not self.match.inside:
+            return True
+        above, known = module.parent, self._below.get(id(module))
+        if known is None:
+            known = self._below[id(module)] = above is not None and (
+                _known(self._around, above, self.match.inside) or self.inside_holds(above)
+            )
+        return known
+
+    def following_holds(self, site: Site) -> bool:
+        """The ``activation`` key alone; what is not known is no activation, not even identity."""
+        return not self._following or _met(site.signal.following, self._following)
+
+    def preceding_holds(self, site: Site) -> bool:
+        """The ``input_activation`` key alone."""
+        return not self._preceding or _met(site.signal.preceding, self._preceding)
+
+    def where_holds(
+        self, param: ParamFacts, site: Site, variables: Variables, module: ModuleFacts | None = None
+    ) -> bool:
+        """The ``where`` key alone; the regex's groups are those at ``module``, by default the owner.
+
+        What asks for a fact that the tensor lacks is false by itself: a bias has no fan_in, so it has none above 100.
+
+        Raises:
+            FormulaError: if it has no value here.
+        """
+        if self._where is None:
+            return True
+        return self._where(variables.some(self._asked, param, site, self.groups(module or site.owner)))
+
+    def not_holds(self, param: ParamFacts, site: Site, variables: Variables) -> bool:
+        """The ``not`` key alone: what it holds does not hold."""
+        return self._not is None or not self._not.holds(param, site, variables)
+
+    # --- a regex's groups ------------------------------------------------------------------------
 
     def groups(self, module: ModuleFacts) -> Mapping[str, float]:
-        """What the regex's named groups captured here, and ``n_<group>``: how many values each took in the model."""
-        found = self._search(module)
-        captured = {} if found is None else found.groupdict()
-        numbers = {name: int(text) for name, text in captured.items() if text is not None and text.isdecimal()}
-        return numbers | {f"n_{name}": len(self._values().get(name, ())) for name in numbers}
+        """The digits that the regex's named groups captured here, and `counts`."""
+        known = self._groups.get(id(module))
+        if known is None:
+            known = self._groups[id(module)] = {**self.counts(), **_numbers(self._search(module))}
+        return known
 
-    def _values(self) -> Mapping[str, frozenset[int]]:
-        values: dict[str, set[int]] = {name: set() for regex in self._regexes for name in regex.groupindex}
-        if not hasattr(self, "_seen"):
+    def counts(self) -> Mapping[str, float]:
+        """``n_<group>`` for each named group: how many different values it took in the model."""
+        if self._values is None:
+            values: dict[str, set[int]] = {name: set() for regex in self._regexes for name in regex.groupindex}
             for module in self._model.modules if values else ():
-                found = self._search(module)
-                for name, text in (found.groupdict() if found else {}).items():
-                    if text is not None and text.isdecimal():
-                        values[name].add(int(text))
-            self._seen = {name: frozenset(taken) for name, taken in values.items()}
-        return self._seen
+                for name, number in _numbers(self._search(module)).items():
+                    values[name].add(number)
+            self._values = {f"n_{name}": len(taken) for name, taken in values.items()}
+        return self._values
 
     def _search(self, module: ModuleFacts) -> re.Match[str] | None:
         return next((found for regex in self._regexes if (found := regex.search(module.name))), None)
 
-    def _is_true(
-        self, where: Formula, module: ModuleFacts, param: ParamFacts, site: Site, variables: Variables
-    ) -> bool:
-        known = variables.at(param, site, self.groups(module))
-        if not where.names <= known.keys():
-            return False  # a bias has no fan_in: what has no such fact does not have it large
-        return bool(where.evaluate(known))
+
+def _known(known: dict[int, bool], module: ModuleFacts, names: tuple[str, ...], exact: bool = False) -> bool:
+    """`has_type`, asked once for each class."""
+    answer = known.get(id(module.classes))
+    if answer is None:
+        answer = known[id(module.classes)] = has_type(module, names, exact)
+    return answer
 
 
-def _ancestors(module: ModuleFacts) -> Iterator[ModuleFacts]:
+def _met(hits: tuple[Hit, ...], wanted: frozenset[str]) -> bool:
+    return any(not wanted.isdisjoint(hit.activation.words) for hit in hits)
+
+
+def ancestors(module: ModuleFacts) -> Iterator[ModuleFacts]:
+    """The modules that hold it, the nearest first."""
     above = module.parent
     while above is not None:
         yield above
         above = above.parent
+
+
+def _numbers(found: re.Match[str] | None) -> dict[str, int]:
+    captured = found.groupdict() if found and found.re.groups else {}
+    return {name: int(text) for name, text in captured.items() if text is not None and text.isdecimal()}
+
+
+# --- where ---------------------------------------------------------------------------------------
+
+
+def _tree(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a later Python may read otherwise; it was checked as a formula
+        return ast.parse(text.strip(), mode="eval").body
+
+
+def _condition(node: ast.expr) -> _Condition:
+    """The formula cut at its ands, ors and nots: each piece is false where it asks for what the tensor lacks."""
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            parts, join = [_condition(value) for value in values], all if isinstance(op, ast.And) else any
+            return lambda known: join(part(known) for part in parts)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            inner = _condition(operand)
+            return lambda known: not inner(known)
+    formula = parse(ast.unparse(node))
+    names, answers = sorted(formula.names), dict[tuple[Any, ...], bool]()
+
+    def holds(known: Mapping[str, Any]) -> bool:
+        try:
+            asked = tuple([known[name] for name in names])
+        except KeyError:
+            return False
+        if asked not in answers:
+            answers[asked] = bool(formula.evaluate(known))
+        return answers[asked]
+
+    return holds
+
+
+# --- parameters of a module ----------------------------------------------------------------------
+
+
+class Patterns:
+    """A rule's patterns of local names; the last that fits wins."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._specs = tuple(reversed(rule.init.items()))
+        self._known: dict[str, Spec | None] = {}
+
+    def find(self, local: str) -> Spec | None:
+        """The spec for a parameter of this local name."""
+        if local not in self._known:
+            self._known[local] = next((s for pattern, s in self._specs if fnmatchcase(local, pattern)), None)
+        return self._known[local]
+
+
+def nearest_name(regex: str, names: Iterable[str]) -> str:
+    """`` (nearest: 'x')``: the name that is most like the regex without its signs, by itself or in one segment."""
+    plain = re.sub(r"\\[dwsDWSbB.]|\(\?P<\w+>|[\\^$*+?()\[\]{}|]", "", regex)
+    known = [name for name in names if name]
+    by_segment = {segment: name for name in reversed(known) for segment in name.split(".")}
+    near = get_close_matches(plain, [*known, *by_segment], n=1, cutoff=0.5)
+    return f" (nearest: {by_segment.get(near[0], near[0])!r})" if near else ""

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 
 from initpolicy.calls import imported
 from initpolicy.check import check_policy
 from initpolicy.declare import declare, wrongly_declared
-from initpolicy.diagnose import unknown_words, why_unused
+from initpolicy.diagnose import blind_rules, misspelt, unknown_words, why_unused
 from initpolicy.errors import PlanError, PolicyError, Problem
 from initpolicy.formula import FormulaError, parse
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Initializer
 from initpolicy.initializers.called import called
-from initpolicy.matching import Matcher
-from initpolicy.policy import Policy, Rule, Spec
-from initpolicy.records import Assignment, AuditRow, Header, ModelFacts, ParamFacts, Signal, Site
+from initpolicy.matching import Matcher, Patterns
+from initpolicy.policy import Match, Policy, Spec
+from initpolicy.records import Assignment, AuditRow, Header, ModelFacts, ParamFacts, Part, Signal, Site, Status
 from initpolicy.render import text
 from initpolicy.render.words import counted, listed
-from initpolicy.resolve import Resolver, walk
+from initpolicy.resolve import Resolution, Resolver, group_hint, walk
 from initpolicy.variables import Variables
 
 __all__ = ["Plan", "fingerprint", "make_plan", "row_of"]
@@ -70,12 +70,17 @@ class Plan:
 
 def fingerprint(name: str, seed: int | None, assignments: tuple[Assignment, ...]) -> str:
     """16 hex digits that two plans share when they ask for the same values under the same seed."""
-    asked = [
-        [a.name, a.shape, a.status, [[p.region, p.initializer, dict(p.arguments)] for p in a.parts]]
-        for a in assignments
-    ]
+    asked = [[a.name, a.shape, a.status, a.facts.padding_idx, list(map(_asked, a.parts))] for a in assignments]
     text = json.dumps([name, seed, sorted(asked, key=lambda entry: str(entry[0]))], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _asked(part: Part) -> list[object]:
+    """All that the part's values follow from, besides the seed."""
+    block, arguments = part.block, dict(part.arguments)
+    words = {word for text in arguments.values() if isinstance(text, str) for word in re.findall(r"[^\W\d]\w*", text)}
+    used = {name: block.variables[name] for name in words & block.variables.keys()}
+    return [part.region, part.initializer, arguments, block.name, block.fan_in, block.fan_out, block.groups, used]
 
 
 def row_of(assignment: Assignment, seed: int | None) -> AuditRow:
@@ -123,12 +128,25 @@ def make_plan(
         PolicyError: with every mistake of the policy itself.
         PlanError: with every place where it does not fit this model.
     """
-    table = {**INITIALIZERS, **(initializers or {})}
+    table = {**INITIALIZERS, **_own(policy, initializers or {})}
     mistakes = check_policy(policy, table, trusted)
     if mistakes:
         raise PolicyError(*mistakes)
     table |= {call: called(call, imported(call, trusted)) for call in _calls(policy)}
     return _Planner(policy, model, table).plan(policy.seed if seed is None else seed)
+
+
+def _own(policy: Policy, initializers: Mapping[str, Initializer]) -> dict[str, Initializer]:
+    """The user's initializers, each called by the name that the policy calls it."""
+    why = "must be an initpolicy.initializers.base.Initializer, not {}; for a plain function write 'call' in the policy"
+    wrong = [
+        Problem(policy.name, f"initializers.{name}", why.format(type(given).__name__))
+        for name, given in initializers.items()
+        if not isinstance(given, Initializer)
+    ]
+    if wrong:
+        raise PlanError(*wrong)
+    return {name: replace(given, name=name) for name, given in initializers.items()}
 
 
 def _calls(policy: Policy) -> Iterator[str]:
@@ -148,73 +166,110 @@ class _Planner:
     """One policy against one model; collects problems as it goes."""
 
     def __init__(self, policy: Policy, model: ModelFacts, table: Mapping[str, Initializer]) -> None:
-        self.policy, self.table = policy, table
+        self.policy, self.table, self.given = policy, table, model
         self.model = model = declare(model, policy.activations)
         self.variables = Variables(policy, model)
         self.matchers = {name: Matcher(rule.match, model) for name, rule in policy.rules.items()}
         self.excludes = tuple(Matcher(match, model) for match in policy.exclude)
-        self.patterns = {name: _Patterns(rule) for name, rule in policy.rules.items()}
+        self.patterns = {name: Patterns(rule) for name, rule in policy.rules.items()}
         self.resolver = Resolver(policy=policy, initializers=table, variables=self.variables)
         self.sites = {site.name: (param, site) for param in model.params for site in param.sites}
-        self.problems: list[Problem] = []
-        self.claimed: Counter[str] = Counter()
-        self.lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Rule -> why parameters that it names were not its to claim."""
+        self.problems: dict[str, list[Problem]] = {name: [] for name in (*policy.rules, "")}
+        """By rule, in the file's order; last, under no name, what is no one rule's."""
+        self.blurred: set[str] = set()
+        """Rules of which it is not known what they claim; with ``""`` that is known of none, but at most this."""
+        self.lazy: list[str] = []
+        self.claimed: defaultdict[str, list[str]] = defaultdict(list)
+        """Rule -> parameters."""
+        self.lost: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        """Rule -> (status, reason) of parameters that it names and may not touch."""
         self._claims: dict[int, tuple[_Claim, ...]] = {}
 
     def plan(self, seed: int | None) -> Plan:
-        for place, why in (
-            *unknown_words(self.policy, self.model),
-            *wrongly_declared(self.model, self.policy.activations),
-        ):
+        for rule, place, why in unknown_words(self.policy, self.model):
+            self._problem(place, why, rule)
+            self.blurred.add(rule)
+        for place, why in wrongly_declared(self.given, self.policy.activations):
             self._problem(place, why)
-        self._raise()
+            self.blurred.update(self._asking("activation"))
         assignments = tuple(a for param in self.model.params for a in self._decide(param))
-        notes = [*self.model.notes, *self._unmatched(assignments), *self._unused(), *self._unresolved()]
-        self._expected()
-        self._raise()
+        if self.lazy:
+            self._problem("", _lazy(self.lazy))
+            self.blurred.update(self._asking("where"), [""])
+        notes = [*self.model.notes, *self._unmatched(assignments), *self._numbers(), *self._unseen(assignments)]
+        problems = [problem for group in self.problems.values() for problem in _folded(group)]
+        if problems:
+            raise PlanError(*problems)
         return Plan(policy=self.policy, seed=seed, assignments=assignments, notes=tuple(notes), initializers=self.table)
 
-    def _raise(self) -> None:
-        if self.problems:
-            raise PlanError(*_folded(self.problems))
+    def _asking(self, key: str) -> Iterator[str]:
+        """Rules whose match has this key."""
+        for name, rule in self.policy.rules.items():
+            match: Match | None = rule.match
+            while match is not None:
+                if getattr(match, key):
+                    yield name
+                match = match.not_
 
-    def _problem(self, place: str, message: str) -> None:
-        self.problems.append(Problem(self.policy.name, place, message))
+    def _problem(self, place: str, message: str, rule: str = "") -> None:
+        self.problems[rule].append(Problem(self.policy.name, place, message))
 
     # --- one parameter ---------------------------------------------------------------------------
 
     def _decide(self, param: ParamFacts) -> Iterator[Assignment]:
-        decided = self._decide_tensor(param)
-        yield decided
+        yield self._decide_tensor(param)
         for site in param.sites[1:]:
             reason = f"the same tensor as {param.name}"
             yield Assignment(facts=param, site=site, status="tied", reason=reason, tied_to=param.name)
 
     def _decide_tensor(self, param: ParamFacts) -> Assignment:
-        site = param.sites[0]
-        claims = self._claims_of(param)
+        site, claims = param.sites[0], self._claims_of(param)
+        rules = {claim.rule: None for claim in claims}
         status, reason = self._off_limits(param)
         if status:
-            for claim in claims:
-                self.lost[claim.rule][status] += 1
-            return Assignment(facts=param, site=site, status=status, reason=reason)
+            for rule in rules:
+                self.lost[rule][status, reason] += 1
+            return Assignment(facts=param, site=site, status=status, reason=reason, shadowed=self._in_order(rules))
+        for rule in rules:
+            self.claimed[rule].append(param.name)
         if param.untouchable == "lazy":
-            self._problem(param.name, "is an uninitialized lazy parameter; run one forward pass on a batch first")
+            self.lazy.append(param.name)
             return Assignment(facts=param, site=site, status="skipped", reason="lazy")
         if not claims:
             return Assignment(facts=param, site=site, status="unmatched", reason="no rule claims it")
-        self.claimed.update({claim.rule for claim in claims})
         winners = {claim.site.name: claim for claim in claims}  # the last at each site
-        first = winners.get(site.name) or next(iter(winners.values()))
-        for other in winners.values():
+        first = winners[min(winners)]  # whichever is registered first
+        lost = rules.keys() - {claim.rule for claim in winners.values()}
+        bare = Assignment(
+            facts=param, site=first.site, status="kept", rule=first.rule, shadowed=self._in_order(lost), reason="keep"
+        )
+        return self._assigned(bare, self._agreed(param, first, winners.values()))
+
+    def _agreed(self, param: ParamFacts, first: _Claim, winners: Iterable[_Claim]) -> Resolution | None:
+        """What the winners at all places of a tensor say; None if it is to be kept, or if there is a problem."""
+        for other in winners:
             if other.spec != first.spec:
                 self._conflict(first, other)
-                return Assignment(facts=param, site=site, status="unmatched")
-        return self._assign(param, first, tuple(dict.fromkeys(c.rule for c in claims if c.rule != first.rule)))
+                return None
+        if first.spec.name == "keep":
+            return None
+        found = [(claim, self._resolved(param, claim)) for claim in winners]
+        said = next(resolution for claim, resolution in found if claim is first)
+        for claim, resolution in found:
+            if said is None or resolution is None:
+                return None
+            if _law_of(resolution) != _law_of(said):
+                self._ambiguous((first, said), (claim, resolution))
+                return None
+        return said
 
-    def _off_limits(self, param: ParamFacts) -> tuple[str, str]:
-        """(status, reason) where no rule may write, or two empty strings."""
+    def _in_order(self, rules: Iterable[str]) -> tuple[str, ...]:
+        """The rules in the file's order."""
+        wanted = set(rules)
+        return tuple(rule for rule in self.policy.rules if rule in wanted)
+
+    def _off_limits(self, param: ParamFacts) -> tuple[Status | None, str]:
+        """(status, reason) where no rule may write."""
         for site in param.sites:
             for index, matcher in enumerate(self.excludes):
                 if self._asks(matcher.holds_above, param, site, f"exclude.{index}.where"):
@@ -223,7 +278,7 @@ class _Planner:
             return "skipped", param.untouchable
         if not param.trainable and self.policy.frozen == "skip":
             return "frozen", "does not require gradients"
-        return "", ""
+        return None, ""
 
     def _claims_of(self, param: ParamFacts) -> tuple[_Claim, ...]:
         known = self._claims.get(id(param))
@@ -235,39 +290,53 @@ class _Planner:
         for site in param.sites:
             for name, matcher in self.matchers.items():
                 spec = self.patterns[name].find(site.local)
-                if spec is not None and self._asks(matcher.holds, param, site, f"rules.{name}.match.where"):
+                if spec is not None and self._asks(matcher.holds, param, site, f"rules.{name}.match.where", name):
                     yield _Claim(rule=name, spec=spec, site=site)
 
-    def _asks(self, holds: _Holds, param: ParamFacts, site: Site, place: str) -> bool:
+    def _asks(self, holds: _Holds, param: ParamFacts, site: Site, place: str, rule: str = "") -> bool:
         """Whether it holds; a formula that cannot be computed there is a problem, not a no."""
         try:
             return holds(param, site, self.variables)
         except FormulaError as error:
-            self._problem(f"{place} → {site.name}", str(error))
+            self._problem(f"{place} → {site.name}", str(error), rule)
+            self.blurred.add(rule)
             return False
 
     def _conflict(self, first: _Claim, other: _Claim) -> None:
         self._problem(
             f"rules.{first.rule} → {first.site.name}, rules.{other.rule} → {other.site.name}",
-            f"one tied tensor is given two laws ({_brief(first.spec)}; {_brief(other.spec)}); "
-            "exclude one of the names, or claim both with one rule placed last",
+            f"one tied tensor is given two laws, {_written(first.spec)} and {_written(other.spec)}; "
+            f"{_one_law(first.site, other.site)}",
+            first.rule,
         )
 
-    def _assign(self, param: ParamFacts, claim: _Claim, shadowed: tuple[str, ...]) -> Assignment:
-        bare = Assignment(facts=param, site=claim.site, status="kept", rule=claim.rule, shadowed=shadowed)
-        if claim.spec.name == "keep":
-            return replace(bare, reason="keep")
-        place = f"rules.{claim.rule} → {param.name}"
+    def _ambiguous(self, first: tuple[_Claim, Resolution], other: tuple[_Claim, Resolution]) -> None:
+        (claim, one), (rival, two) = first, other
+        self._problem(
+            f"rules.{claim.rule} → {claim.site.name}, {rival.site.name}",
+            f"one tied tensor is given two laws, {_told(one)} as {claim.site.name} and {_told(two)} as "
+            f"{rival.site.name}; {_one_law(claim.site, rival.site)}",
+            claim.rule,
+        )
+
+    def _resolved(self, param: ParamFacts, claim: _Claim) -> Resolution | None:
+        """What the claim's spec means here; None if it means nothing, which is a problem."""
         try:
-            spec, signal = self._inherited(claim)
-            found = self.resolver.resolve(spec, param, claim.site, signal, self._groups(claim))
+            source, signal = self._inherited(claim)
+            groups = self.matchers[source.rule].groups(source.site.owner)
+            found = self.resolver.resolve(source.spec, param, claim.site, signal, groups)
+            return found if source is claim else replace(found, source=source.site.name)
         except ValueError as error:
-            self._problem(place, str(error))
+            self._problem(f"rules.{claim.rule} → {claim.site.name}", str(error), claim.rule)
+            return None
+
+    def _assigned(self, bare: Assignment, found: Resolution | None) -> Assignment:
+        if found is None or not found.parts:
             return bare
         return replace(
             bare,
             status="initialized",
-            reason="; ".join(_remarks(param, claim.site, self.policy)),
+            reason="; ".join(_remarks(bare.facts, found, self.policy)),
             initializer=found.initializer,
             arguments=found.arguments,
             parts=found.parts,
@@ -278,140 +347,139 @@ class _Planner:
             law=found.law,
         )
 
-    def _groups(self, claim: _Claim) -> Mapping[str, float]:
-        return self.matchers[claim.rule].groups(claim.site.owner)
-
-    def _inherited(self, claim: _Claim) -> tuple[Spec, Signal]:
-        """The spec itself, or that of the same parameter in the weighted layer before, as often as it inherits."""
-        seen = {claim.site.name}
-        signal = claim.site.signal
+    def _inherited(self, claim: _Claim) -> tuple[_Claim, Signal]:
+        """The claim itself, or that on the same parameter of the weighted layer before, as often as it inherits."""
+        passed = {claim.site.name}
         while claim.spec.name == "inherit":
-            previous = signal.previous
-            if previous is None:
+            owner, local, signal = claim.site.owner.name, claim.site.local, claim.site.signal
+            if signal.previous is None:
                 raise ValueError(
-                    f"inherit: the layer before {claim.site.owner.name or 'the model'} is not known "
-                    f"({signal.found_by}); give an example_input, or name an initializer"
+                    f"inherit: no layer before {owner or 'the model'} is known ({signal.found_by}); "
+                    "give an example_input, or name an initializer"
                 )
-            name = f"{previous}.{claim.site.local}" if previous else claim.site.local
-            if name in seen or name not in self.sites:
+            name = f"{signal.previous}.{local}" if signal.previous else local
+            if name in passed:
+                raise ValueError(f"inherit: {' → '.join(passed)} lead back to {name}; name an initializer")
+            if name not in self.sites:
                 raise ValueError(
-                    f"inherit: the layer before, {previous!r}, has no {claim.site.local!r} to inherit from"
+                    f"inherit: {signal.previous!r}, the layer before, has no {local!r}; name an initializer"
                 )
-            seen.add(name)
-            param, site = self.sites[name]
-            claims = [c for c in self._claims_of(param) if c.site.name == name]
-            if not claims or claims[-1].spec.name == "keep":
+            passed.add(name)
+            claims = self._claims_of(self.sites[name][0])
+            here = [claim for claim in claims if claim.site.name == name] or list(claims)
+            if not here or here[-1].spec.name == "keep":
                 raise ValueError(f"inherit: no rule initializes {name}, the layer before; name an initializer")
-            claim, signal = claims[-1], site.signal
-        return claim.spec, signal
+            claim = here[-1]
+        return claim, claim.site.signal
 
     # --- the whole policy ------------------------------------------------------------------------
 
     def _unmatched(self, assignments: tuple[Assignment, ...]) -> Iterator[str]:
         names = [a.name for a in assignments if a.status == "unmatched"]
-        if not names or self.problems:
+        if not names or self.blurred:
             return
-        line = f"{counted(len(names), 'parameter')} claimed by no rule: {listed(names, most=5)}"
+        line = f"{counted(len(names), 'parameter')} claimed by no rule: "
         if self.policy.unmatched == "error":
-            self._problem("unmatched", f"{line}; add a rule, 'keep' it, or exclude it")
+            remedy = "add a rule, 'keep' what is to stay, or exclude it"
+            self._problem("unmatched", f"{line}{listed(names, most=20)}; {remedy}")
         elif self.policy.unmatched == "warn":
-            yield line
+            yield line + listed(names, most=5)
 
-    def _unused(self) -> Iterator[str]:
+    def _numbers(self) -> Iterator[str]:
+        """How many parameters each rule claims, against what is expected of it."""
         for name, rule in self.policy.rules.items():
-            if self.claimed[name] or self.policy.unused == "ignore":
+            if name in self.blurred:
                 continue
-            why = why_unused(rule, self.matchers[name], self.model, self.lost[name])
-            if self.policy.unused == "error":
-                self._problem(f"rules.{name}", why)
-            else:
-                yield f"rules.{name}: {why}"
+            found, matcher = self.claimed[name], self.matchers[name]
+            why = "" if found else why_unused(rule, matcher, self.model, self.variables, self.lost[name])
+            if rule.expect is not None:
+                if not self.blurred:
+                    self._expected(name, rule.expect, why)
+            elif not found:
+                yield from self._useless(name, f"rules.{name}", f"claims no parameter. {_sentence(why)}")
+            for pattern, reason in misspelt(rule, matcher, self.model) if found else ():
+                yield from self._useless(name, f"rules.{name}.init.{pattern}", reason)
 
-    def _expected(self) -> None:
-        for name, rule in self.policy.rules.items():
-            if rule.expect is None:
-                continue
-            try:
-                number = self._expectation(name, rule)
-            except FormulaError as error:
-                self._problem(f"rules.{name}.expect", str(error))
-                continue
-            if number != self.claimed[name]:
-                self._problem(
-                    f"rules.{name}.expect",
-                    f"{rule.expect} is {number:g}, but it claims {counted(self.claimed[name], 'parameter')}",
-                )
+    def _useless(self, rule: str, place: str, why: str) -> Iterator[str]:
+        """A part of the policy that does nothing: an error, a note, or nothing, as the policy says."""
+        if self.policy.unused == "error":
+            self._problem(place, why, rule)
+        elif self.policy.unused == "warn":
+            yield f"{place}: {why}"
 
-    def _expectation(self, name: str, rule: Rule) -> float:
-        if isinstance(rule.expect, int):
-            return rule.expect
-        matcher = self.matchers[name]
-        groups: dict[str, float] = {}
-        for module in self.model.modules:
-            groups |= matcher.groups(module)
-        return float(parse(str(rule.expect)).evaluate({**groups, **self.policy.vars}))
+    def _expected(self, name: str, expect: int | str, why: str) -> None:
+        place, found = f"rules.{name}.expect", self.claimed[name]
+        variables = {**self.matchers[name].counts(), **self.policy.vars}
+        try:
+            number = expect if isinstance(expect, int) else parse(expect).evaluate(variables)
+        except FormulaError as error:
+            self._problem(place, f"{error}{group_hint(str(expect), variables)}", name)
+            return
+        if number != len(found):
+            says = f"is {number}" if isinstance(expect, int) else f"{expect} is {number:g}"
+            what = f": {listed(found, most=10)}" if found else f". {_sentence(why)}"
+            self._problem(place, f"{says}, but the rule claims {counted(len(found), 'parameter')}{what}", name)
 
-    def _unresolved(self) -> Iterator[str]:
-        """Rules that asked for an activation where none is known, those that were blind alike in one line."""
-        asking: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-        for name, rule in self.policy.rules.items():
-            blind = tuple(self._blind(name)) if rule.match.activation else ()
-            if blind:
-                asking[blind].append(f"rules.{name}")
-        for blind, rules in asking.items():
-            ask = "asks" if len(rules) == 1 else "ask"
-            yield (
-                f"{', '.join(rules)} {ask} what follows, which is not known for {listed(list(blind), most=5)}; "
-                "give an example_input, or state it under 'activations'"
-            )
-
-    def _blind(self, rule: str) -> Iterator[str]:
-        """Weights that the rule would claim if it knew what follows them."""
-        for param in self.model.params:
-            for site in param.sites:
-                if (
-                    not site.signal.following
-                    and site.layout.axes
-                    and self.patterns[rule].find(site.local) is not None
-                    and self.matchers[rule].module_holds(site.owner)
-                ):
-                    yield site.name
+    def _unseen(self, assignments: tuple[Assignment, ...]) -> Iterator[str]:
+        """Rules that asked for an activation where none is known, at parameters that may be written."""
+        open_ = (a for a in assignments if not a.tied_to and a.status not in ("excluded", "frozen", "skipped"))
+        return blind_rules(self.policy, self.matchers, [site for a in open_ for site in a.facts.sites])
 
 
-class _Patterns:
-    """A rule's patterns of local names; the last that fits wins."""
-
-    def __init__(self, rule: Rule) -> None:
-        self._specs = tuple(reversed(rule.init.items()))
-        self._known: dict[str, Spec | None] = {}
-
-    def find(self, local: str) -> Spec | None:
-        """The spec for a parameter of this local name."""
-        if local not in self._known:
-            self._known[local] = next((s for pattern, s in self._specs if fnmatchcase(local, pattern)), None)
-        return self._known[local]
+def _one_law(one: Site, other: Site) -> str:
+    """How to give one law to a tensor that hangs at two places."""
+    names = [re.escape(site.owner.name) for site in (one, other)]
+    both = f"^({'|'.join(names)})$" if one.owner is not other.owner else f"^{names[0]}$"
+    return (
+        f"claim both with one last rule, of match {{name: '{both}'}} and a law that is the same at both, "
+        f"or spare one with not: {{name: '^{names[0]}$'}}"
+    )
 
 
-def _remarks(param: ParamFacts, site: Site, policy: Policy) -> Iterator[str]:
+def _law_of(found: Resolution) -> list[object]:
+    """What two resolutions share that give one tensor the same values."""
+    return [(part.region, part.initializer, part.arguments, part.law) for part in found.parts]
+
+
+def _told(found: Resolution) -> str:
+    if found.law is None:
+        return f"{found.initializer} {dict(found.arguments)}"
+    return f"{found.initializer} of mean {found.law.mean:.4g} and std {found.law.std:.4g}"
+
+
+def _written(spec: Spec) -> str:
+    """The spec as YAML would have it on one line."""
+    return str(spec.model_dump(mode="json")).replace("'", "")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lazy(names: list[str]) -> str:
+    are, them = ("are lazy parameters", "them") if len(names) > 1 else ("is a lazy parameter", "it")
+    return f"{listed(names, most=5)} {are} without a shape; call the model once on a batch first, or exclude {them}"
+
+
+def _remarks(param: ParamFacts, found: Resolution, policy: Policy) -> Iterator[str]:
     """What a reader of the row must know besides."""
+    if found.source:
+        yield f"as {found.source}, the layer before"
     if param.padding_idx is not None:
         yield f"row {param.padding_idx} (padding_idx) stays zero"
     if param.parametrization:
         yield f"set through {', '.join(param.parametrization)}"
-    if not site.layout.known and site.layout.axes and policy.fans == "module":
-        yield "unknown owner: fans by torch's rule" if "stack" not in site.layout.axes else "taken for stacked experts"
-
-
-def _brief(spec: Spec) -> str:
-    return ", ".join([spec.name or spec.call, *(f"{key}={value}" for key, value in spec.arguments.items())])
+    if not found.layout.known and found.layout.axes and policy.fans == "module":
+        stacked = "stack" in found.layout.axes
+        yield "taken for stacked experts" if stacked else "unknown owner: fans by torch's rule"
 
 
 def _folded(problems: list[Problem], most: int = 5) -> Iterator[Problem]:
-    """Problems in order; of one rule's, the first few and a count."""
-    groups: defaultdict[str, list[Problem]] = defaultdict(list)
+    """Problems in order; of those that differ in no more than their parameter and its numbers, the first few."""
+    alike: defaultdict[tuple[str, str], list[Problem]] = defaultdict(list)
     for problem in dict.fromkeys(problems):
-        groups[problem.place.partition(" → ")[0]].append(problem)
-    for place, group in groups.items():
+        alike[problem.place.partition(" → ")[0], re.sub(r"\d+", "#", problem.message)].append(problem)
+    for (place, _), group in alike.items():
         yield from group[:most]
         if len(group) > most:
             yield Problem(group[0].source, place, f"{counted(len(group) - most, 'more parameter')} like these")

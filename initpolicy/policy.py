@@ -24,7 +24,7 @@ from pydantic import (
 from initpolicy.errors import meant, shown
 from initpolicy.formula import FUNCTIONS, FormulaError, parse
 
-__all__ = ["FACTS", "Declared", "Match", "Policy", "Rule", "Spec"]
+__all__ = ["FACTS", "NUMERAL", "Declared", "Match", "Policy", "Rule", "Spec"]
 
 FACTS = (
     "e",
@@ -176,30 +176,29 @@ _MOST = 1_000_000
 """Blocks that a parameter may be cut into."""
 
 
-def _one_or_more(**item: str) -> WithJsonSchema:
-    one: dict[str, Any] = {"type": "string", "minLength": 1, **item}
-    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
-
-
-_SPELT = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+]?(\d|\.\d)"}]})
-_AMOUNT = WithJsonSchema(
-    {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}, {"type": "null"}]}
-)
+NUMERAL = r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+"""A number in quotes, for the schema."""
+_TEXT = {"type": "string", "minLength": 1}
+_ONE_OR_MORE = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]})
+_SPELT = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": rf"{NUMERAL}|\$\{{"}]})
+_AMOUNT = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _TEXT, {"type": "null"}]})
 
 Number = Annotated[int | float, BeforeValidator(_number), _SPELT]
-Names = Annotated[tuple[str, ...], AfterValidator(_stripped), BeforeValidator(_names), _one_or_more()]
+Names = Annotated[tuple[str, ...], AfterValidator(_stripped), BeforeValidator(_names), _ONE_OR_MORE]
 Regex = Annotated[str, AfterValidator(_regex)]
 Variable = Annotated[str, AfterValidator(_variable)]
 RuleName = Annotated[str, AfterValidator(_named_rule)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
-Regexes = Annotated[tuple[Regex, ...], BeforeValidator(_names), _one_or_more(format="regex")]
-Formula = Annotated[str, BeforeValidator(_formula), WithJsonSchema({"type": "string", "minLength": 1})]
+Regexes = Annotated[tuple[Regex, ...], BeforeValidator(_names), _ONE_OR_MORE]
+Formula = Annotated[str, BeforeValidator(_formula), WithJsonSchema(_TEXT)]
 Amount = Annotated[int | str | None, BeforeValidator(_or_none(_amount)), _AMOUNT]
 Flag = Annotated[bool, Strict()]
 
 
 class _Noun(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
 
 class Match(_Noun):
@@ -255,7 +254,9 @@ class Spec(_Noun):
     """``package.module.function_``: a Python function of (tensor, **arguments), if the program trusts its package."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Everything else: numbers may be formulas in strings."""
-    split: Annotated[int | Literal["gates"] | None, BeforeValidator(_or_none(_blocks))] = None
+    split: Annotated[
+        Annotated[int, Field(ge=2, le=_MOST)] | Literal["gates"] | None, BeforeValidator(_or_none(_blocks))
+    ] = None
     """Equal blocks along ``dim``, each initialized by itself: a number, or ``gates`` for an RNN's."""
     dim: Annotated[int, BeforeValidator(_axis)] = 0
     """The axis that ``split`` and ``blocks`` cut."""
@@ -307,7 +308,7 @@ class Spec(_Noun):
         if self.dim and takes is None and not isinstance(self.split, int):
             raise ValueError("'dim' says which axis a number of blocks is cut along, and 'split' gives none")
         for key, value in self.arguments.items():
-            if not self.call and not _finite(value):
+            if not _finite(value, infinite=bool(self.call)):
                 raise ValueError(f"{key!r} must be finite")
         return self
 
@@ -333,10 +334,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _finite(value: object) -> bool:
+def _finite(value: object, *, infinite: bool) -> bool:
+    """Whether all numbers in it are; a user's function may be given infinity, and nothing may be given NaN."""
     if isinstance(value, (Mapping, list)):
-        return all(_finite(item) for item in (value.values() if isinstance(value, Mapping) else value))
-    return not isinstance(value, float) or math.isfinite(value)
+        items = value.values() if isinstance(value, Mapping) else value
+        return all(_finite(item, infinite=infinite) for item in items)
+    return not isinstance(value, float) or math.isfinite(value) or (infinite and not math.isnan(value))
 
 
 def _listed(words: tuple[str, ...]) -> str:
@@ -457,7 +460,7 @@ class Policy(_Noun):
     """How errors and audits call it; a file's stem where it is left out."""
     description: str = ""
     """One sentence for whoever chooses between policies."""
-    seed: Annotated[int | None, BeforeValidator(_or_none(_seed))] = None
+    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)] | None, BeforeValidator(_or_none(_seed))] = None
     """The one number all values follow from; null draws one from torch's global generator and records it."""
     vars: dict[Variable, Number] = Field(default_factory=dict)
     """Names for formulas, set from the command line: ``init.vars.std=0.01``."""

@@ -355,6 +355,8 @@ class Measure:
     """XXH3-128 over the XXH3-128 digests of the 65,536-element blocks, 32 hex digits."""
     finite: bool = True
     reason: str = ""
+    parts: tuple[Measure, ...] = ()
+    """Each part by itself, where a tensor is filled in several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from initpolicy.errors import meant
+from initpolicy.errors import meant, shown
 from initpolicy.facts.layout import parse_layout, part_layout
 from initpolicy.formula import FormulaError, parse
-from initpolicy.gain import REMEDY, decide_gain
+from initpolicy.gain import decide_gain
 from initpolicy.initializers import ALIASES
 from initpolicy.initializers.base import Argument, Initializer, check_values, unset
 from initpolicy.policy import Policy, Spec
 from initpolicy.records import Block, Law, Layout, ParamFacts, Part, Signal, Site
 from initpolicy.variables import Fans, Variables
 
-__all__ = ["DIRECTIVES", "Resolution", "Resolver", "lookup", "walk"]
+__all__ = ["DIRECTIVES", "Resolution", "Resolver", "group_hint", "lookup", "walk"]
 
 DIRECTIVES = ("blocks", "gates", "inherit", "keep")
 """Names that say which initializer goes where, and are none themselves."""
@@ -33,12 +33,16 @@ class Resolution:
     arguments: Mapping[str, object]
     """Those of every part where they agree, else ``{"parts": [...]}``."""
     parts: tuple[Part, ...]
+    layout: Layout
+    """Of the whole tensor: stated, or the module's own."""
     fan_in: float | None = None
     fan_out: float | None = None
     gain: float | None = None
     gain_from: str = ""
     law: Law | None = None
     """Of the whole tensor; None where some part promises nothing."""
+    source: str = ""
+    """The parameter whose spec it is, where that was inherited."""
 
 
 def lookup(name: str, table: Mapping[str, Initializer]) -> Initializer:
@@ -49,7 +53,9 @@ def lookup(name: str, table: Mapping[str, Initializer]) -> Initializer:
     """
     found = table.get(name) or table.get(ALIASES.get(name, ""))
     if found is None:
-        raise ValueError(f"unknown initializer {name!r}{meant(name, [*table, *ALIASES, *DIRECTIVES])}")
+        known = [*table, *ALIASES, *DIRECTIVES]
+        hint = meant(name, known) or f"; known are {', '.join(sorted({*table, *DIRECTIVES}))}"
+        raise ValueError(f"unknown initializer {name!r}{hint}")
     return found
 
 
@@ -83,13 +89,17 @@ class _Piece:
     """A leaf of a spec and the box it fills."""
 
     spec: Spec
-    label: str
+    owner: str
+    """Class of the module that the tensor belongs to."""
+    label: str = ""
     region: Region
+    kept: tuple[int, ...]
+    """The region's axes without those of stacked copies that it holds one of; ``layout`` has a word for each."""
     layout: Layout
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(stop - start for start, stop in self.region)
+        return tuple(self.region[axis][1] - self.region[axis][0] for axis in self.kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +119,19 @@ class Resolver:
         Raises:
             ValueError: with a reason that reads after ``rules.x → name:``.
         """
-        layout = replace(parse_layout(spec.layout, len(param.shape)), kind=site.layout.kind) if spec.layout else None
-        at = _Place(param=param, site=replace(site, layout=layout) if layout else site, signal=signal, groups=groups)
-        whole = _Piece(spec=spec, label="", region=tuple((0, size) for size in param.shape), layout=at.site.layout)
+        at = _Place(param=param, site=site, signal=signal, groups=groups)
+        whole = _Piece(
+            spec=spec,
+            owner=site.owner.classes.simple,
+            region=tuple((0, size) for size in param.shape),
+            kept=tuple(range(len(param.shape))),
+            layout=_stated(spec, site.layout, len(param.shape)),
+        )
         pieces = list(_cut(whole))
         decided = [part for piece in pieces if piece.spec.name != "keep" for part in self._fill(piece, at)]
         parts = tuple(part for part, _, _ in decided)
         of = {(part.block.fan_in, part.block.fan_out) for part in parts}
-        fans = of.pop() if len(of) == 1 else self.variables.fans(param.shape, at.site.layout) or (None, None)
+        fans = of.pop() if len(of) == 1 else self.variables.fans(param.shape, whole.layout) or (None, None)
         gains = {(gain, why) for _, gain, why in decided}
         gain, why = gains.pop() if len(gains) == 1 else (None, "")
         names = {part.initializer for part in parts}
@@ -124,6 +139,7 @@ class Resolver:
             initializer=names.pop() if len(names) == 1 else spec.name,
             arguments=_together([part.arguments for part in parts]),
             parts=parts,
+            layout=whole.layout,
             fan_in=fans[0],
             fan_out=fans[1],
             gain=gain,
@@ -136,34 +152,34 @@ class Resolver:
         spec = piece.spec
         initializer = lookup(spec.call or spec.name, self.initializers)
         if initializer.make is None or initializer.whole or "stack" not in piece.layout.axes:
-            yield self._part(initializer, piece, piece.shape, at)
+            yield self._part(initializer, piece, at)
             return
-        axis = piece.layout.axes.index("stack")
-        copy = replace(piece.layout, axes=(*piece.layout.axes[:axis], *piece.layout.axes[axis + 1 :]))
+        place = piece.layout.axes.index("stack")
+        axis, kept = piece.kept[place], (*piece.kept[:place], *piece.kept[place + 1 :])
+        layout = replace(piece.layout, axes=(*piece.layout.axes[:place], *piece.layout.axes[place + 1 :]))
         start, stop = piece.region[axis]
         for index in range(start, stop):
             region = (*piece.region[:axis], (index, index + 1), *piece.region[axis + 1 :])
-            one = replace(piece, label=f"{piece.label}[{index - start}]", region=region, layout=copy)
-            yield self._part(initializer, one, (*one.shape[:axis], *one.shape[axis + 1 :]), at)
+            label = f"{piece.label}[{index - start}]"
+            yield from self._fill(replace(piece, label=label, region=region, kept=kept, layout=layout), at)
 
-    def _part(
-        self, initializer: Initializer, piece: _Piece, shape: tuple[int, ...], at: _Place
-    ) -> tuple[Part, float | None, str]:
-        fans = self.variables.fans(shape, piece.layout)
-        known = self.variables.block(at.site, shape, fans, at.groups)
+    def _part(self, initializer: Initializer, piece: _Piece, at: _Place) -> tuple[Part, float | None, str]:
+        known = self.variables.block(at.site, piece.layout, piece.shape, at.groups)
         given, gain, why = self._numbers(initializer, piece.spec.arguments, at.signal, known)
         values, wrong = check_values(initializer, given)
         if wrong:
-            raise ValueError("; ".join(f"{initializer.name}: {name} {reason}" for name, reason in wrong))
-        block = _block(initializer, piece, shape, fans, known, at)
+            written = piece.spec.arguments
+            said = [f"{initializer.name}: {name} {reason}{_source(written.get(name))}" for name, reason in wrong]
+            raise ValueError("; ".join(said))
+        block = _block(initializer, piece, self.variables.fans(piece.shape, piece.layout), known, at)
         try:
             law = initializer.law(block, values)
         except ValueError as error:
             raise ValueError(f"{initializer.name} {error}") from None
         except ArithmeticError as error:
             raise ValueError(f"{initializer.name} has no finite moments with these arguments: {error}") from None
-        shown = {name: value for name, value in values.items() if value is not None}
-        part = Part(region=piece.region, block=block, initializer=initializer.name, arguments=shown, law=law)
+        given = {name: value for name, value in values.items() if value is not None}
+        part = Part(region=piece.region, block=block, initializer=initializer.name, arguments=given, law=law)
         return part, gain, why
 
     def _numbers(
@@ -175,12 +191,12 @@ class Resolver:
         defaults = unset(initializer)
         late = {name: value for name, value in given.items() if _is_formula(kinds.get(name), value)}
         plain = {**defaults, **{name: value for name, value in given.items() if name not in late}}
-        if any("gain" in parse(text).names for text in late.values()):
+        if any("gain" in parse(text).names for text in (*late.values(), *_elementwise(initializer, given))):
             asked = {**plain, "gain": "auto"}
             try:
                 known["gain"] = decide_gain(asked, None, signal, self.policy)[0]
             except ValueError as error:
-                raise ValueError(f"'gain' is not known here: {error}; {REMEDY}") from None
+                raise ValueError(f"'gain' is not known here: {error}") from None
         numbers = {**given, **{name: _computed(name, text, known) for name, text in late.items()}}
         if "gain" not in kinds:
             return numbers, None, ""
@@ -196,52 +212,100 @@ def _is_formula(argument: Argument | None, value: object) -> bool:
     return not (argument.kind == "gain" and value == "auto")
 
 
+def _elementwise(initializer: Initializer, given: Mapping[str, Any]) -> Iterator[str]:
+    """Formulas that are computed for each element, as far as they can be read."""
+    for argument in initializer.arguments:
+        text = given.get(argument.name)
+        if argument.kind == "formula" and isinstance(text, str):
+            yield text
+
+
 def _computed(name: str, text: str, known: Mapping[str, Any]) -> float:
     try:
         return parse(text).evaluate(known)
     except FormulaError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}: {error}{group_hint(text, known)}") from None
 
 
-def _block(
-    initializer: Initializer, piece: _Piece, shape: tuple[int, ...], fans: Fans, known: dict[str, Any], at: _Place
-) -> Block:
+def _source(written: object) -> str:
+    """``, the value of 'fan_in - 4'``: where a number comes from that a formula gave."""
+    return f", the value of {shown(written)}" if isinstance(written, str) and parse(written).names else ""
+
+
+def group_hint(text: str, known: Mapping[str, Any]) -> str:
+    """What would give a formula its ``n_layer``, where nothing that is known is called almost so."""
+    for name in sorted(parse(text).names - known.keys()):
+        if name.startswith("n_") and not meant(name, known):
+            return f"; a group (?P<{name[2:]}>\\d+) in the rule's match.name would give {name}"
+    return ""
+
+
+def _block(initializer: Initializer, piece: _Piece, fans: Fans, known: dict[str, Any], at: _Place) -> Block:
     fan_in, fan_out = fans or (None, None)
-    takes_formula = any(argument.kind == "formula" for argument in initializer.arguments)
     return Block(
         name=at.param.key + piece.label,
         local=at.site.local,
-        shape=shape,
+        shape=piece.shape,
         dtype=at.param.dtype,
         fan_in=fan_in,
         fan_out=fan_out,
         groups=piece.layout.groups,
-        variables=known if takes_formula else {},
+        variables=known if any(argument.kind == "formula" for argument in initializer.arguments) else {},
     )
 
 
 # --- cutting a tensor ----------------------------------------------------------------------------
 
 
+def _stated(spec: Spec, layout: Layout, ndim: int) -> Layout:
+    """The layout that the spec states, with the module's groups, and its packed blocks if they are packed along the
+    same axis; the module's own layout if the spec states none."""
+    if not spec.layout:
+        return layout
+    axes = parse_layout(spec.layout, ndim).axes
+    if axes == layout.axes:
+        return layout
+    blocks = layout.blocks if _outputs(axes) == _outputs(layout.axes) else ()
+    return replace(layout, axes=axes, blocks=blocks, stride=1, one_hot=False, known=True)
+
+
+def _outputs(axes: tuple[str, ...]) -> int:
+    """The axis that blocks are packed along."""
+    return axes.index("out") if "out" in axes else 0
+
+
 def _cut(piece: _Piece) -> Iterator[_Piece]:
     """The leaves of the spec, each with the box it fills."""
-    spec, shape, blocks = piece.spec, piece.shape, piece.layout.blocks
+    spec, blocks = piece.spec, piece.layout.blocks
     if spec.name == "blocks":
         yield from _equal(piece, spec.parts, spec.dim)
     elif spec.name == "gates":
-        if not blocks:
-            raise ValueError(f"gates: this tensor of shape {shape} has no gates")
-        if set(spec.gates) != set(blocks):
-            raise ValueError(f"gates: must name {', '.join(blocks)}, each once, not {', '.join(spec.gates)}")
+        _check_gates(piece)
         yield from _equal(piece, tuple(spec.gates[name] for name in blocks), 0)
     elif spec.split == "gates" and not blocks:
-        raise ValueError(f"split: gates, but this tensor of shape {shape} has no gates")
+        raise ValueError(f"split: gates, but {_no_gates(piece)}; give a number of blocks")
     elif spec.split is not None:
         count = len(blocks) if spec.split == "gates" else spec.split
-        inner = spec.model_copy(update={"split": None, "dim": 0})
+        inner = spec.model_copy(update={"split": None, "dim": 0, "layout": ""})
         yield from _equal(piece, (inner,) * count, 0 if spec.split == "gates" else spec.dim)
     else:
         yield piece
+
+
+def _check_gates(piece: _Piece) -> None:
+    """Raises ValueError unless each gate that the tensor has is named, and no other."""
+    given, blocks = piece.spec.gates, piece.layout.blocks
+    if not blocks:
+        raise ValueError(f"gates: {_no_gates(piece)}; cut it with 'blocks' or 'split: <number>'")
+    lacks = [name for name in blocks if name not in given]
+    wrong = [f"{name!r}{meant(name, lacks)}" for name in given if name not in blocks]
+    if lacks or wrong:
+        what = [f"missing {', '.join(lacks)}"] * bool(lacks) + [f"unknown {', '.join(wrong)}"] * bool(wrong)
+        raise ValueError(f"gates: {piece.owner} has {', '.join(blocks)}, each to be named once; {'; '.join(what)}")
+
+
+def _no_gates(piece: _Piece) -> str:
+    return f"{piece.owner} packs no gates into this {piece.shape}"
 
 
 def _equal(piece: _Piece, specs: tuple[Spec, ...], dim: int) -> Iterator[_Piece]:
@@ -257,7 +321,15 @@ def _equal(piece: _Piece, specs: tuple[Spec, ...], dim: int) -> Iterator[_Piece]
     for index, spec in enumerate(specs):
         start = origin + index * size
         box = (*region[:axis], (start, start + size), *region[axis + 1 :])
-        yield from _cut(_Piece(spec=spec, label=f"{piece.label}[{index}]", region=box, layout=layout))
+        yield from _cut(
+            replace(
+                piece,
+                spec=spec,
+                label=f"{piece.label}[{index}]",
+                region=box,
+                layout=_stated(spec, layout, len(shape)),
+            )
+        )
 
 
 # --- parts together ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from initpolicy.facts.layout import fans, torch_fans
@@ -22,28 +22,41 @@ class Variables:
         self._vars: Mapping[str, float] = policy.vars
         self._torch = policy.fans == "torch"
         self._shapes = {site.name: (param.shape, site.layout) for param in model.params for site in param.sites}
+        self._facts: dict[str, Mapping[str, Any]] = {}
 
     def at(self, param: ParamFacts, site: Site, groups: Mapping[str, float]) -> dict[str, Any]:
         """Every name known for a whole parameter."""
-        return self.block(site, param.shape, self.fans(param.shape, site.layout), groups)
+        return self.block(site, site.layout, param.shape, groups)
 
-    def block(self, site: Site, shape: tuple[int, ...], of: Fans, groups: Mapping[str, float]) -> dict[str, Any]:
-        """Every name known for one block of a parameter, whose fans are ``of``; ``gain`` is added where it is known."""
+    def some(
+        self, names: Iterable[str], param: ParamFacts, site: Site, groups: Mapping[str, float]
+    ) -> Mapping[str, Any]:
+        """Those of the names that are known for a whole parameter."""
+        facts = self._facts.get(site.name)
+        if facts is None:
+            facts = self._facts[site.name] = self._facts_of(site, site.layout, param.shape)
+        sources = (self._vars, groups, facts)
+        return {name: source[name] for name in names for source in reversed(sources) if name in source}
+
+    def block(self, site: Site, layout: Layout, shape: tuple[int, ...], groups: Mapping[str, float]) -> dict[str, Any]:
+        """Every name known for one block of a parameter; ``gain`` is added where it is known."""
+        return {**self._facts_of(site, layout, shape), **groups, **self._vars}
+
+    def _facts_of(self, site: Site, layout: Layout, shape: tuple[int, ...]) -> dict[str, Any]:
         known: dict[str, Any] = dict(site.owner.attributes)
-        known |= {"numel": math.prod(shape), "ndim": len(shape), "shape": shape, "groups": site.layout.groups}
-        known["kernel"] = math.prod(n for axis, n in zip(site.layout.axes, shape, strict=False) if axis == "k")
-        known |= _named("fan", of)
-        known |= _named("weight_fan", self._weight_fans(site.owner, site.local))
-        return known | dict(groups) | dict(self._vars)
+        known |= {"numel": math.prod(shape), "ndim": len(shape), "shape": shape, "groups": layout.groups}
+        known["kernel"] = math.prod(n for axis, n in zip(layout.axes, shape, strict=False) if axis == "k")
+        known |= _named("fan", self.fans(shape, layout))
+        return known | _named("weight_fan", self._weight_fans(site.owner, site.local))
 
     def fans(self, shape: tuple[int, ...], layout: Layout) -> Fans:
         """The fans that this policy counts by."""
         return torch_fans(shape) if self._torch else fans(shape, layout)
 
     def _weight_fans(self, owner: ModuleFacts, local: str) -> Fans:
-        """Fans of the weight that a bias belongs to: ``bias_hh_l0`` belongs to ``weight_hh_l0``."""
+        """Fans of the weight that a bias belongs to: ``bias_hh_l0`` to ``weight_hh_l0``, ``up_bias`` to ``up``."""
         prefix = f"{owner.name}." if owner.name else ""
-        for weight in (local.replace("bias", "weight"), "weight"):
+        for weight in (local.replace("bias", "weight"), local.removesuffix("_bias"), "weight"):
             if prefix + weight in self._shapes:
                 return self.fans(*self._shapes[prefix + weight])
         return None

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from initializer_parts import DTYPES, Array, Shape, block_of, cast, errors, fill, law, read
+from initializer_parts import DTYPES, Array, Shape, block_of, cast, errors, fill, law
 from scipy import special, stats
 from torch.nn import init
 
+from initpolicy.gain import decide_gain
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Block, freedom, iid
-from initpolicy.streams import stream_for
+from initpolicy.policy import Policy
+from initpolicy.records import Signal
+from initpolicy.streams import Stream
 
 LEVEL = 1e-6
 NEAR = float(special.ndtri(1 - LEVEL / 2))
@@ -154,6 +157,24 @@ def test_values_follow_the_stated_law(case: Case) -> None:
         assert not follows(wrong, stated)
 
 
+# that of DT is checked by an integral of its own, in test_initializer_values
+@pytest.mark.parametrize("case", [case for case in CASES if case.given.get("value") != DT], ids=str)
+def test_moments_bounds_and_freedom_are_the_stated_laws(case: Case) -> None:
+    """Of 10¹² elements, where the freedom is 2 n/(kurtosis - 1) and the quadrature of formulas must be exact."""
+    shape = (10**6, 10**6, 1) if case.name == "icnr" else (10**6, 10**6)
+    count = 10**12 // 2 if case.name == "icnr" else 10**12
+    found = law(case.name, block_of(shape, variables={"fan_in": 10**6, "lo": 1e-3, "hi": 0.1}), **case.given)
+    stated = stated_for(case, shape)
+    mean, variance, excess = (float(moment) for moment in stated.stats("mvk"))
+    assert found.mean == pytest.approx(mean, rel=1e-9, abs=1e-9 * math.sqrt(variance))
+    assert found.std == pytest.approx(math.sqrt(variance), rel=1e-9)
+    assert found.mean_error == pytest.approx(math.sqrt(variance / count), rel=1e-6)
+    assert 1 + 2 * count / found.freedom == pytest.approx(3 + excess, rel=1e-5)
+    if case.name != "formula":
+        low, high = stated.support()
+        assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+
+
 def test_every_continuous_elementwise_law_is_among_the_cases() -> None:
     elsewhere = {"constant", "zeros", "ones", "bernoulli", "poisson"}
     drawn = {name for name, entry in INITIALIZERS.items() if entry.draw is not None}
@@ -277,6 +298,17 @@ def test_stated_moments_and_bounds_are_torchs(twin: Twin) -> None:
     if math.isfinite(found.low):
         assert theirs.min() == pytest.approx(found.low, abs=2e-3 * found.std)
         assert theirs.max() == pytest.approx(found.high, abs=2e-3 * found.std)
+
+
+KAIMING = [twin for twin in TWINS if twin.name.startswith("kaiming")]
+
+
+@pytest.mark.parametrize("twin", KAIMING, ids=str)
+def test_kaimings_words_mean_the_gains_of_torch(twin: Twin) -> None:
+    """The twins above are given torch's gain; nonlinearity and a alone lead to it too."""
+    words = {key: value for key, value in twin.given.items() if key != "gain"}
+    policy = Policy.model_validate({"rules": {"all": {"init": {"*": 0}}}})
+    assert decide_gain(words, None, Signal(), policy)[0] == pytest.approx(twin.given["gain"], rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (64, 10), (10, 600)])
@@ -533,15 +565,33 @@ def test_nothing_lies_on_or_past_the_bounds_in_any_dtype(name: str, given: dict[
     block = block_of((400, 128, 1) if name == "icnr" else (400, 128), dtype=dtype)
     found, values = law(name, block, **given), fill(name, block, 9, **given)
     assert math.isfinite(found.low)
-    if name == "uniform" and given["a"] == -1:  # what the generator itself can give at the very ends
-        values.flat[:2] = np.nextafter(np.float32(1), np.float32(0)), -np.nextafter(np.float32(1), np.float32(0))
-        arguments, stream = read(name, **given), stream_for(0, "ends")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("initpolicy.streams.centred", lambda *_: values.ravel())
-            draw = INITIALIZERS[name].draw
-            assert draw is not None
-            values = draw(stream, block, arguments, 0, block.numel)
     after = cast(values, dtype)
+    assert found.low < after.min()
+    assert after.max() < found.high
+
+
+OUTERMOST = np.array([0, 1, 2**32 - 1, 2**32 - 2, 2**31, 2**31 - 1, 0, 2**32 - 1], np.uint32)
+NARROW: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("exponential", {"rate": 1e3}),
+    ("log_normal", {"mean": -12}),
+    ("log_uniform", {"low": 1 / 3, "high": 1 / 2}),
+    ("uniform", {"a": 1 / 3, "b": 1 / 2}),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "given"), [*BOUNDED, *NARROW])
+def test_nor_do_the_draws_of_the_outermost_words(
+    name: str, given: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(stream: Stream, start: int, stop: int, draw: int, made: Callable[[Array], Array], of: Any) -> Array:
+        """In four planes, as the laws take them."""
+        return made(np.stack([np.roll(OUTERMOST, shift) for shift in (0, 1, 3, 5)])).reshape(-1)
+
+    monkeypatch.setattr("initpolicy.streams.draws.draw_table", table)
+    monkeypatch.setattr("initpolicy.streams.inverse.draw_table", table)
+    block = block_of((8, 8, 1) if name == "icnr" else (8, 4), dtype=dtype)
+    found, after = law(name, block, **given), cast(fill(name, block, **given), dtype)
     assert found.low < after.min()
     assert after.max() < found.high
 

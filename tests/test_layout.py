@@ -272,6 +272,7 @@ GROUPED = Layout(axes=("out", "in", "k"), groups=4)
         (GROUPED, 4, 0, (), 1),
         (GROUPED, 8, 0, (), 1),  # half a group each
         (GROUPED, 3, 0, (), 1),  # groups are cut through
+        (Layout(axes=("out", "in"), groups=8), 3, 0, (), 1),  # the same, with more than two in each part
         (GROUPED, 2, 1, (), 4),
     ],
 )
@@ -396,8 +397,10 @@ def test_pt130122_hugging_faces_conv1d_is_known_by_its_name_and_sizes() -> None:
     module = Conv1D(6, 4)
     assert layout_of(module, "weight", (4, 6)) == Layout(axes=("in", "out"), kind="weight")
     assert layout_of(module, "bias", (6,)) == Layout(kind="bias")
+    assert layout_of(module, "weight", (6, 4)) == Layout(axes=("out", "in"), kind="other", known=False)
     del module.nf
     assert layout_of(module, "weight", (4, 6)) == Layout(axes=("out", "in"), kind="other", known=False)
+    assert layout_of(module, "bias", (6,)) == Layout(kind="other", known=False)
 
 
 def holding(**attributes: object) -> nn.Module:

@@ -79,6 +79,13 @@ class LowRank(nn.Module):
         return x
 
 
+class Dropped(nn.Module):
+    """Of fewer rows in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[1:] if self.training else x
+
+
 class Half(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.half()[:2]
@@ -218,6 +225,10 @@ def test_the_shape_and_the_dtype_are_those_in_use() -> None:
     assert (weight.shape, weight.dtype, weight.untouchable) == ((2, 2), "float16", "")
 
 
+def test_a_parametrization_is_tried_in_evaluation_mode() -> None:
+    assert survey_model(own(nn.Linear(2, 3), Dropped(), unsafe=True).train()).params[0].shape == (3, 2)
+
+
 def test_parameters_of_a_parametrization_are_parameters() -> None:
     """Its containers are no modules of the model; what it is itself, and who owns it, can be asked for."""
     model = nn.Sequential(own(nn.Linear(2, 3), Negative(), LowRank()))
@@ -267,5 +278,8 @@ def test_what_only_looks_like_a_parametrization_is_none() -> None:
     model.weight_g = nn.Parameter(torch.zeros(1))
     model.register_forward_pre_hook(lambda module, inputs: None)
     assert [param.name for param in survey_model(model).params] == ["weight_g", "parametrizations.weight.weight"]
+    torn = nn.utils.weight_norm(nn.Linear(1, 1))
+    del torn.weight_g  # what is left makes no weight
+    assert [param.name for param in survey_model(torn).params] == ["bias", "weight_v"]
     removed = nn.utils.remove_weight_norm(nn.utils.weight_norm(nn.Linear(1, 1)))
     assert [param.name for param in survey_model(removed).params] == ["bias", "weight"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +41,7 @@ def test_hf30451_every_parameter_has_a_record_the_bare_ones_too() -> None:
     model = nn.Sequential(Block(), nn.ReLU(), nn.LSTM(2, 3))
     model.register_parameter("temperature", nn.Parameter(torch.tensor(1.0)))
     model.register_parameter("absent", None)
+    model.register_module("gone", None)
     facts = survey_model(model)
     assert [param.name for param in facts.params] == [name for name, _ in model.named_parameters()]
     owners = {param.name: (param.sites[0].owner.name, param.sites[0].local) for param in facts.params}
@@ -101,6 +104,11 @@ def test_signals_come_by_the_path_in_the_real_tree() -> None:
     assert {name: param.sites[0].signal == relu for name, param in found.items()} == {
         "0.weight": True, "0.bias": False, "1.weight": True, "1.bias": False,
     }  # fmt: skip
+
+
+def test_a_place_that_the_model_no_longer_has() -> None:
+    with pytest.raises(LookupError, match=r"^the model has no module at '0\.1'; plan again$"):
+        locate(nn.Sequential(nn.Sequential(nn.Linear(1, 1))), "0.1.weight")
 
 
 # --- one tensor, several names -------------------------------------------------------------------
@@ -216,6 +224,20 @@ def test_vid2vid11_types_match_by_class_and_never_by_substring() -> None:
         "object": (False, False, False),
         "mlp": (False, False, False),
     }
+
+
+def test_aliases_are_where_the_very_class_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package may hold another class of the name, or be no module at all."""
+    net = type("Net", (nn.Module,), {"__module__": "shop.nets.small.core"})
+    packages = {
+        "shop": SimpleNamespace(Net=net),
+        "shop.nets": SimpleNamespace(Net=nn.Linear),
+        "shop.nets.small": None,
+        "shop.nets.small.core": SimpleNamespace(Net=net),
+    }
+    for name, package in packages.items():
+        monkeypatch.setitem(sys.modules, name, package)
+    assert survey_model(net()).modules[0].classes.mro[0] == ("Net", "shop.nets.small.core.Net", "shop.Net")
 
 
 def test_a_class_has_one_record_of_names() -> None:
@@ -383,3 +405,13 @@ def test_pt125861_lazy_parameters_are_named_until_they_have_a_shape(
     module(torch.zeros(2, 4) if isinstance(module, nn.Linear) else torch.zeros(2, 4, 8, 8))
     after = by_name(survey_model(module))[local]
     assert (after.untouchable, after.sites[0].layout.axes) == ("", axes)
+
+
+def test_the_layer_before_goes_by_its_canonical_name() -> None:
+    """A finder knows real paths; a policy, and `inherit`, only names without wrappers (Modalities PR#460)."""
+    model = nn.Sequential(nn.DataParallel(nn.Linear(2, 2)), nn.Linear(2, 2))
+    facts = survey_model(model, {"1.weight": Signal(previous="0.module")})
+    assert {param.name: param.sites[0].signal.previous for param in facts.params if param.name.endswith("weight")} == {
+        "0.weight": None,
+        "1.weight": "0",
+    }

@@ -12,6 +12,8 @@ import torch.distributed as dist
 from surveyed import module_names, names, seen
 from torch import nn
 from torch._C._distributed_c10d import HashStore
+from torch.distributed._composable.replicate import replicate
+from torch.distributed._composable.replicate_with_fsdp import replicate as replicate_sharded
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper, offload_wrapper
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
@@ -142,6 +144,17 @@ def test_fsdp2_a_sharded_module_keeps_its_class_and_a_parameter_its_global_shape
         ("0.weight", (4, 3)), ("0.bias", (4,)), ("1.0.weight", (4, 4, 3, 3)), ("1.0.bias", (4,)), ("2.weight", (5, 2)),
     ]  # fmt: skip
     assert facts.params[0].sites[0].layout.known
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_replicated_module_keeps_its_class() -> None:
+    """Of two kinds, each of which puts a class of its own in the place of the module's."""
+    plain, copied, sharded = (nn.Linear(2, 2) for _ in range(3))
+    replicate(copied)
+    replicate_sharded(sharded, mesh=init_device_mesh("cpu", (1,)))
+    assert [type(layer).__name__ for layer in (copied, sharded)] == ["DDPLinear", "ReplicateLinear"]
+    found = [survey_model(layer).modules[0].classes for layer in (plain, copied, sharded)]
+    assert found == [found[0]] * 3
 
 
 def test_what_fsdp1_flattened_is_refused_with_the_remedy() -> None:

@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 
 class DigitsModule(pl.LightningModule):
-    """A small network for scanned digits; the whole set is one batch."""
+    """A small network for scanned digits."""
 
     def __init__(self, hidden: int, lr: float) -> None:
         super().__init__()
@@ -38,10 +39,10 @@ def main(cfg: DictConfig) -> None:
     """Builds everything from the configuration and trains."""
     pl.seed_everything(cfg.seed)
     digits = load_digits()
-    batch = torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)
+    dataset = TensorDataset(torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target))
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     trainer: pl.Trainer = instantiate(cfg.trainer, callbacks=callbacks)
-    trainer.fit(instantiate(cfg.model), [batch])
+    trainer.fit(instantiate(cfg.model), DataLoader(dataset, batch_size=64, shuffle=True))
 
 
 if __name__ == "__main__":

@@ -34,12 +34,13 @@ __all__ = [
     "activation_of",
     "described",
     "elementwise",
-    "erf",
     "keeps_forward",
     "named",
     "normalise",
     "own_activation",
+    "phi",
     "recognise",
+    "trial",
 ]
 
 Array = NDArray[np.float64]
@@ -77,7 +78,7 @@ class Known:
     arguments: tuple[Argument, ...] = ()
     """In the order of the function in torch.nn.functional."""
     kinks: Callable[..., tuple[float, ...]] | None = None
-    """Where f or f' jumps, given the arguments."""
+    """Where f or one of its derivatives jumps, given the arguments."""
     aliases: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     """Classes of torch.nn."""
@@ -110,18 +111,18 @@ class Known:
         return lambda z: scale * f(z, **own) + shift
 
     def kinks_at(self, given: Mapping[str, float]) -> tuple[float, ...]:
-        """Where it or its derivative jumps, with these arguments."""
+        """Where it or one of its derivatives jumps, with these arguments."""
         return self.kinks(**self.values(given)) if self.kinks else ()
 
 
 # --- the functions -------------------------------------------------------------------------------
 
-_erf_of_each = np.frompyfunc(math.erf, 1, 1)  # NumPy has no erf
+_erfc = np.frompyfunc(math.erfc, 1, 1)  # NumPy has none
 
 
-def erf(z: Array) -> Array:
-    """The error function of each element."""
-    return np.asarray(_erf_of_each(z), dtype=np.float64)
+def phi(z: Array) -> Array:
+    """Φ(z), the standard normal distribution function of each element."""
+    return 0.5 * np.asarray(_erfc(-z / math.sqrt(2.0)), dtype=np.float64)
 
 
 def _relu(z: Array) -> Array:
@@ -166,7 +167,7 @@ def _logsigmoid(z: Array) -> Array:
 
 
 def _gelu(z: Array) -> Array:
-    return 0.5 * z * (1.0 + erf(z / math.sqrt(2.0)))
+    return z * phi(z)
 
 
 def _gelu_tanh(z: Array) -> Array:
@@ -403,11 +404,12 @@ def keeps_forward(module: nn.Module, cls: type) -> bool:
 
 
 def _read(module: nn.Module, argument: Argument) -> float:
-    """The argument's value in this module; its default where that is no number yet (a meta tensor)."""
+    """The argument's value in this module; its default where that is no number yet (a meta or unfilled tensor)."""
     value = getattr(module, argument.attribute)
-    if hasattr(value, "is_meta"):
-        return argument.default if value.is_meta else _mean(value)
-    return float(value)
+    if not hasattr(value, "is_meta"):
+        return float(value)
+    mean = math.nan if value.is_meta else _mean(value)
+    return mean if math.isfinite(mean) else argument.default
 
 
 def _mean(tensor: Tensor) -> float:
@@ -437,7 +439,7 @@ def recognise(f: Function, *, class_name: str = "") -> Activation | None:
     """
     with np.errstate(all="ignore"):
         values = np.asarray(f(_POINTS.copy()), dtype=np.float64)
-        if values.shape != _POINTS.shape or not np.isfinite(values).all():
+        if values.shape != _POINTS.shape or not np.isfinite(values).all() or np.ptp(values) == 0:
             return None
         for name, arguments in _guesses(values):
             function = VOCABULARY[name].bound(arguments)
@@ -468,9 +470,11 @@ def _guesses(values: Array) -> Iterator[tuple[str, dict[str, float]]]:
     plain = [known for known in _TABLE if known.function is not None and known.name not in _FITTED_ONLY]
     yield "identity", {}
     yield from ((known.name, {}) for known in plain)
-    yield from _fits(*(float(value) for value in values[: len(_MARKS)]))
-    for known in (VOCABULARY["identity"], *plain):
-        yield from _scaled(known, values)
+    fitted = [*_fits(*(float(value) for value in values[: len(_MARKS)]))]
+    fitted += (_scaled(known, values) for known in (VOCABULARY["identity"], *plain))
+    for name, arguments in fitted:
+        yield name, {key: _rounded(value) for key, value in arguments.items()}
+        yield name, arguments
 
 
 def _fits(low: float, high: float, zero: float, small: float, one: float) -> Iterator[tuple[str, dict[str, float]]]:
@@ -478,21 +482,20 @@ def _fits(low: float, high: float, zero: float, small: float, one: float) -> Ite
     z_low, z_high, _, z_small, _ = _MARKS
     up, down = high / z_high, low / z_low
     if up > 0 and down > -up and abs(down) > _TOLERANCE * up and not math.isclose(up, down, rel_tol=_TOLERANCE):
-        scale = {} if math.isclose(up, 1.0, rel_tol=_TOLERANCE) else {"scale": _rounded(up)}
-        yield "leaky_relu", {"slope": _rounded(down / up), **scale}
+        yield "leaky_relu", {"slope": down / up, **_unless(1.0, scale=up)}
     if low < 0:
-        yield "elu", {"alpha": _rounded(low / math.expm1(z_low))}
-        yield "celu", {"alpha": _rounded(_celu_alpha(low, z_low))}
+        yield "elu", {"alpha": low / math.expm1(z_low)}
+        yield "celu", {"alpha": _celu_alpha(low, z_low)}
     if 0 < one < 1:
-        yield "swish", {"beta": _rounded(math.log(one / (1 - one)))}
+        yield "swish", {"beta": math.log(one / (1 - one))}
     if zero > 0:
-        yield "softplus", {"beta": _rounded(math.log(2.0) / zero)}
+        yield "softplus", {"beta": math.log(2.0) / zero}
     if 0 < abs(small) <= 1:
-        yield "sin", {"frequency": _rounded(math.asin(small) / z_small)}
+        yield "sin", {"frequency": math.asin(small) / z_small}
     if low < high:
-        yield "hardtanh", {"min_val": _rounded(low), "max_val": _rounded(high)}
+        yield "hardtanh", {"min_val": low, "max_val": high}
     if 0 < high < z_high:
-        yield "softshrink", {"lambd": _rounded(z_high - high)}
+        yield "softshrink", {"lambd": z_high - high}
 
 
 def _celu_alpha(low: float, z: float) -> float:
@@ -504,18 +507,20 @@ def _celu_alpha(low: float, z: float) -> float:
     return below
 
 
-def _scaled(known: Known, values: Array) -> Iterator[tuple[str, dict[str, float]]]:
-    """scale f + shift by least squares, for scale > 0."""
+def _scaled(known: Known, values: Array) -> tuple[str, dict[str, float]]:
+    """scale f + shift by least squares."""
     function = known.bound({})
     assert function is not None  # only elementwise entries are tried
     base = function(_POINTS)
     centred = base - base.mean()
-    scale = _rounded(float(centred @ values / (centred @ centred)))
-    shift = _rounded(float(values.mean() - scale * base.mean()))
-    shift = 0.0 if abs(shift) < _TOLERANCE * float(np.abs(values).max()) else shift
-    if scale > 0:
-        given = {"scale": scale, "shift": shift}
-        yield known.name, {key: value for key, value in given.items() if value != (1.0 if key == "scale" else 0.0)}
+    scale = float(centred @ values / (centred @ centred))
+    shift = float(values.mean() - scale * base.mean())
+    return known.name, {**_unless(1.0, scale=scale), **_unless(0.0, shift=shift)}
+
+
+def _unless(default: float, **argument: float) -> dict[str, float]:
+    """The argument, if it is more than rounding away from this."""
+    return {name: value for name, value in argument.items() if abs(value - default) > _TOLERANCE}
 
 
 def _rounded(value: float) -> float:
@@ -535,10 +540,12 @@ def own_activation(module: nn.Module) -> Activation | None:
     The vocabulary's entry where it is like one, else an activation of the class's name with its gains from its own
     forward. None for what is not elementwise, for an affine function, and for whatever cannot be run or integrated.
     """
+    from initpolicy.facts.classes import plain_class
+
     f = elementwise(module)
     if f is None:
         return None
-    name = type(module).__name__
+    name = plain_class(module).__name__
     try:
         found = described(f, name, class_name=name)
     except Exception:  # whatever the user's code may raise: then it is not understood
@@ -549,18 +556,22 @@ def own_activation(module: nn.Module) -> Activation | None:
 def elementwise(module: nn.Module) -> Function | None:
     """The function that the module applies to each element by itself, or None if it does anything else.
 
-    It runs a copy: in evaluation mode, in float64 on the CPU, its hooks left behind, without gradients, with the random
-    state put back. Modules with more than single numbers for parameters are not tried.
+    Asked of `trial`: the same values in any shape and order, and whatever their neighbours are.
     """
     try:
-        run = _trial(module)
+        run = trial(module)
         return run if run is not None and _by_element(run) else None
     except Exception:  # whatever the user's code may raise: then it is not understood
         return None
 
 
-def _trial(module: nn.Module) -> Function | None:
-    """A function on float64 arrays that runs an isolated copy of the module."""
+def trial(module: nn.Module) -> Function | None:
+    """A function on float64 arrays of any shape that runs an isolated copy of the module, and raises what that raises.
+
+    The copy is in evaluation mode, in float64 on the CPU, and leaves hooks behind; it runs without gradients, and the
+    random state is put back. None for modules with more than single numbers for parameters, or with large buffers:
+    they are not copied.
+    """
     import torch
 
     if any(parameter.numel() != 1 for parameter in module.parameters()):
@@ -617,11 +628,16 @@ def _by_element(run: Function) -> bool:
     """The same values whatever the shape, the order, and the neighbours."""
     z = np.linspace(-5.9, 6.1, 60)
     order = np.random.default_rng(0).permutation(60)
-    values = run(z.reshape(6, 10)).ravel()
-    trials = (
-        (run(z[order].reshape(10, 6)).ravel(), values[order]),
-        (run(z[order].reshape(2, 3, 10)).ravel(), values[order]),
-        (run(z[::-1].reshape(1, 2, 5, 6)).ravel(), values[::-1]),
-        (run(z[:14].reshape(7, 2)).ravel(), values[:14]),
+    values = run(z)
+    others = (
+        (z[order].reshape(10, 6), values[order].reshape(10, 6)),
+        (z[order].reshape(2, 3, 10), values[order].reshape(2, 3, 10)),
+        (z[::-1].reshape(1, 2, 5, 6), values[::-1].reshape(1, 2, 5, 6)),
+        (z[::4].reshape(5, 3), values[::4].reshape(5, 3)),
     )
-    return all(found.shape == expected.shape and np.allclose(found, expected, 1e-5, 1e-6) for found, expected in trials)
+    return all(_same(run(given), expected) for given, expected in others)
+
+
+def _same(found: Array, expected: Array) -> bool:
+    """Equal but for the rounding of float32."""
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-5, atol=1e-6)

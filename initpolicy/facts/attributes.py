@@ -24,9 +24,7 @@ def numbers_of(module: nn.Module) -> Mapping[str, float]:
     for cls in reversed(plain.__mro__):
         if cls is not object and cls is not nn.Module:
             held |= vars(cls)
-    if isinstance(
-        module, torch.jit.ScriptModule
-    ):  # keeps what its class declared constant, and nothing in its __dict__
+    if isinstance(module, torch.jit.ScriptModule):  # whose __dict__ is empty: its class's constants are compiled in
         held |= {name: getattr(module, name, None) for name in getattr(plain, "__constants__", ())}
     return dict(_public(held | vars(module)))
 

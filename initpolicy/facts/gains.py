@@ -20,7 +20,7 @@ import numpy as np
 from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 
-from initpolicy.facts.activations import VOCABULARY, erf
+from initpolicy.facts.activations import VOCABULARY, phi
 from initpolicy.records import Activation
 
 __all__ = ["exact_gains", "gain"]
@@ -147,7 +147,7 @@ def _maxout(own: Mapping[str, float]) -> Moments:
     pieces = own["pieces"]
 
     def weighted(z: Array) -> Array:
-        return z * np.sqrt(pieces * (0.5 + 0.5 * erf(z / math.sqrt(2.0))) ** (pieces - 1.0))
+        return z * np.sqrt(pieces * phi(z) ** (pieces - 1.0))
 
     return _moments(weighted, ())[0], 1.0 / pieces
 

@@ -8,12 +8,14 @@ known is left out: it is never taken for identity. The model is not run; only a 
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -21,7 +23,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from initpolicy.facts.activations import activation_of, elementwise, keeps_forward, own_activation
+from initpolicy.facts.activations import activation_of, elementwise, keeps_forward, own_activation, trial
 from initpolicy.facts.classes import plain_class
 from initpolicy.facts.wrappers import unwrap
 from initpolicy.records import Activation, Hit, Signal
@@ -137,12 +139,25 @@ def find_in_sequentials(model: nn.Module) -> dict[str, Signal]:
         for path, module in walk.places.items()
         for local in _locals(module)
     }
-    return {name: signal for name, signal in found.items() if signal != Signal()}
+    return {name: signal for name, signal in found.items() if _says_something(signal)}
+
+
+def _says_something(signal: Signal) -> bool:
+    return bool(signal.following or signal.preceding or signal.norm_before or signal.previous is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a module hangs, and the ids of what it hangs in."""
+
+    path: str
+    module: nn.Module
+    above: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """One module of a row."""
+    """What one module of a row is to a way."""
 
     path: str
     kind: Kind
@@ -170,28 +185,28 @@ class _Walk:
         if id(module) in above:
             return
         if _is_row(module):
-            self._row(list(_flat(module, path, above)), above, whole)
+            self._row(list(_flat(module, path, above)), whole)
         elif whole and self._kind(module)[0] == "layer":
-            self._row([(path, module)], above, whole)
+            self._row([_Place(path=path, module=module, above=above)], whole)
         else:
-            self._inside(module, path, above)
+            self._inside(_Place(path=path, module=module, above=above))
 
-    def _row(self, modules: list[tuple[str, nn.Module]], above: tuple[int, ...], whole: bool) -> None:
+    def _row(self, places: list[_Place], whole: bool) -> None:
         steps = []
-        for path, module in modules:
-            kind, activation = self._kind(module)
-            steps.append(_Step(path=path, kind=kind, activation=activation))
-            self._inside(module, path, above)
-        for index, (step, (path, module)) in enumerate(zip(steps, modules, strict=True)):
+        for place in places:
+            kind, activation = self._kind(place.module)
+            steps.append(_Step(path=place.path, kind=kind, activation=activation))
+            self._inside(place)
+        for index, (step, place) in enumerate(zip(steps, places, strict=True)):
             if step.kind in ("layer", "norm"):
-                signal = self._signals[path] = _signal(steps, index, whole)
-                self._uses[id(module)].append(signal)
+                signal = self._signals[place.path] = _signal(steps, index, whole)
+                self._uses[id(place.module)].append(signal)
 
-    def _inside(self, module: nn.Module, path: str, above: tuple[int, ...]) -> None:
-        self.places[path] = module
-        for name, child in module._modules.items():
+    def _inside(self, place: _Place) -> None:
+        self.places[place.path] = place.module
+        for name, child in place.module._modules.items():
             if child is not None:
-                self.visit(child, _joined(path, name), (*above, id(module)))
+                self.visit(child, _joined(place.path, name), (*place.above, id(place.module)))
 
     def _kind(self, module: nn.Module) -> tuple[Kind, Activation | None]:
         if id(module) not in self._kinds:
@@ -204,17 +219,19 @@ def _is_row(module: nn.Module) -> bool:
     return issubclass(plain_class(module), nn.Sequential) and keeps_forward(module, nn.Sequential)
 
 
-def _flat(row: nn.Module, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a row and of the rows in it, in order, with their paths."""
+def _flat(row: nn.Module, path: str, above: tuple[int, ...]) -> Iterator[_Place]:
+    """The modules of a row and of the rows in it, in order; a module that holds itself ends there."""
     above = (*above, id(row))
     for name, child in row._modules.items():
         if child is not None:
             inner, way = unwrap(child)
-            place = _joined(path, name, *way)
-            if not _is_row(inner):
-                yield place, inner
-            elif id(inner) not in above:
-                yield from _flat(inner, place, above)
+            here = _joined(path, name, *way)
+            if id(inner) in above:
+                continue
+            if _is_row(inner):
+                yield from _flat(inner, here, above)
+            else:
+                yield _Place(path=here, module=inner, above=above)
 
 
 def _kind(module: nn.Module) -> tuple[Kind, Activation | None]:
@@ -227,10 +244,30 @@ def _kind(module: nn.Module) -> tuple[Kind, Activation | None]:
             if keeps_forward(module, cls):
                 return _WAYS.get(cls, "layer"), None
             break
-    if elementwise(module) is None:
-        return "unknown", None
     activation = own_activation(module)
-    return ("resize", None) if activation is None else ("activation", activation)
+    if activation is not None:
+        return "activation", activation
+    if _rearranges(module):
+        return "shape", None
+    return ("unknown" if elementwise(module) is None else "resize"), None
+
+
+def _rearranges(module: nn.Module) -> bool:
+    """Whether a module of the user's own gives its input's numbers as they are, in some order and shape.
+
+    Tried on two, three and four axes; what it refuses does not count, unless it refuses all.
+    """
+    done = 0
+    for shape in ((4, 6), (4, 6, 2), (2, 4, 6, 2)):
+        given = np.arange(math.prod(shape), dtype=np.float64).reshape(shape) / 7 - 3
+        try:
+            run = trial(module)
+            if run is None or not np.array_equal(np.sort(run(given), axis=None), given.ravel()):
+                return False
+        except Exception:  # whatever the user's code may raise: then it is not understood
+            continue
+        done += 1
+    return done > 0
 
 
 # --- ways ----------------------------------------------------------------------------------------

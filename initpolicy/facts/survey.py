@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def survey_model(model: nn.Module, signals: Mapping[str, Signal] | None = None) 
     walk = _Walk(signals or {})
     walk.visit(model, "", "", None)
     return ModelFacts(
-        params=tuple(tensor.facts() for tensor in walk.tensors.values()),
+        params=tuple(tensor.facts(walk.names) for tensor in walk.tensors.values()),
         modules=tuple(walk.modules),
         notes=tuple(dict.fromkeys(walk.notes)),
     )
@@ -51,10 +51,10 @@ class _Tensor:
     sites: list[Site] = field(default_factory=list)
     padding_idx: int | None = None
 
-    def facts(self) -> ParamFacts:
+    def facts(self, names: Mapping[str, str]) -> ParamFacts:
         held, stored = self.held, self.held.stored
         return ParamFacts(
-            sites=tuple(self.sites),
+            sites=tuple(_named_before(site, names) for site in self.sites),
             path=self.path,
             shape=held.shape,
             dtype=_named(held.dtype),
@@ -73,6 +73,8 @@ class _Walk:
         self.modules: list[ModuleFacts] = []
         self.tensors: dict[tuple[object, ...], _Tensor] = {}
         self.notes: list[str] = []
+        self.names: dict[str, str] = {}
+        """Real path of a module -> its canonical name."""
         self._signals = signals
         self._unknown = Signal()
         self._classes = ClassCache()
@@ -86,6 +88,7 @@ class _Walk:
         path = _joined(path, *way)
         facts = ModuleFacts(name=name, classes=self._classes.of(module), parent=parent, attributes=numbers_of(module))
         self.modules.append(facts)
+        self.names[path] = name
         for held in held_by(module):
             self._record(held, module, facts, path)
         self._above.add(id(module))
@@ -109,6 +112,14 @@ class _Walk:
             tensor.padding_idx = _padding_idx(module, held)
         if held.note:
             self.notes.append(f"{site.name}: {held.note}")
+
+
+def _named_before(site: Site, names: Mapping[str, str]) -> Site:
+    """The site, with the layer before it by its canonical name."""
+    path = site.signal.previous
+    if path is None or names.get(path, path) == path:
+        return site
+    return replace(site, signal=replace(site.signal, previous=names[path]))
 
 
 def _joined(*names: str) -> str:

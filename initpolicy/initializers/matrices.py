@@ -133,7 +133,8 @@ MATRICES: Final = (
         make=_orthogonal,
         doc="gain times a random matrix with orthonormal rows or columns, dimensions after the first flattened: "
         "Saxe, McClelland, Ganguli 2013 (arXiv 1312.6120). Entries have standard deviation "
-        "gain/sqrt(max(rows, columns)).",
+        "gain/sqrt(max(rows, columns)). Outputs have gain² times the inputs' second moment where rows <= columns; "
+        "more rows need a gain of sqrt(rows/columns) besides.",
     ),
     Initializer(
         name="delta_orthogonal",

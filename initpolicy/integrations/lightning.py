@@ -166,7 +166,8 @@ class InitPolicyCallback(Callback):
         for seed in (self.seed, self.policy.seed):
             if seed is not None:
                 return seed
-        drawn = torch.randint(2**63 - 1, ()).item()  # on every rank, so that their generators stay in step
+        # On every rank, so that their generators stay in step; on the CPU, whatever the default device.
+        drawn = torch.randint(2**63 - 1, (), device="cpu", generator=torch.default_generator).item()
         return int(trainer.strategy.broadcast(drawn))
 
     def _report(self, audit: Audit, trainer: Any, pl_module: Any) -> None:

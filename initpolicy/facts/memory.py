@@ -1,0 +1,87 @@
+"""Where tensors lie: whether elements share memory, within one tensor or between several."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+__all__ = ["overlapping", "overlaps_itself"]
+
+_WORK = 10_000
+"""Candidates that the search for a common byte may try; beyond, tensors count as overlapping."""
+
+
+def overlaps_itself(tensor: Tensor) -> bool:
+    """Whether elements share memory, as ``expand`` makes them: an axis, by rising stride, does not step past the last.
+
+    A few layouts that weave without touching (``as_strided``) count as overlapping, too.
+    """
+    reached = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reached:
+            return tensor.numel() > 0
+        reached += stride * (size - 1)
+    return False
+
+
+def overlapping(tensors: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices of different tensors that have bytes in common; those without bytes of their own have none."""
+    boxes: defaultdict[torch.device, list[_Box]] = defaultdict(list)
+    for index, tensor in enumerate(tensors):
+        if _has_bytes(tensor):
+            boxes[tensor.device].append(_Box.of(index, tensor))
+    for here in boxes.values():
+        open_: list[_Box] = []
+        for box in sorted(here, key=lambda box: box.start):
+            open_ = [other for other in open_ if other.stop > box.start]
+            yield from (_ordered(other.index, box.index) for other in open_ if other.meets(box))
+            open_.append(box)
+
+
+def _ordered(one: int, other: int) -> tuple[int, int]:
+    return min(one, other), max(one, other)
+
+
+def _has_bytes(tensor: Tensor) -> bool:
+    if is_lazy(tensor) or type(tensor.detach()) is not Tensor:
+        return False
+    return tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Box:
+    """A tensor's place in its device's memory, in bytes."""
+
+    index: int
+    start: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    size: int
+    """Of one element."""
+
+    @classmethod
+    def of(cls, index: int, tensor: Tensor) -> _Box:
+        size = tensor.element_size()
+        strides = tuple(stride * size for stride in tensor.stride())
+        return cls(index=index, start=tensor.data_ptr(), shape=tuple(tensor.shape), strides=strides, size=size)
+
+    @property
+    def stop(self) -> int:
+        return self.start + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)) + self.size
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """For NumPy to look at addresses; nothing is read from them."""
+        data = (self.start, True)
+        return {"version": 3, "data": data, "shape": self.shape, "strides": self.strides, "typestr": f"|V{self.size}"}
+
+    def meets(self, other: _Box) -> bool:
+        """Whether both have a byte in common, not only in the spans from their first to their last."""
+        return np.may_share_memory(np.asarray(self), np.asarray(other), max_work=_WORK)  # type: ignore[arg-type]  # any number of tries
