@@ -53,9 +53,7 @@ def load(batch_size: int) -> tuple[Batches, Batches]:
 class Classifier(pl.LightningModule):
     """Any model of digits, with cross-entropy and accuracy."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from initpolicy.apply import write
 from initpolicy.audit import Audit, audit_of
 from initpolicy.errors import PlanError, PolicyError, Problem
-from initpolicy.facts.sequential import find_in_sequentials
+from initpolicy.facts.find import CannotTrace, Found, find_signals
 from initpolicy.facts.survey import survey_model
 from initpolicy.initializers.base import Initializer
 from initpolicy.load import load_policy
@@ -26,7 +27,7 @@ from initpolicy.render.numbers import short
 from initpolicy.render.summary import verdict
 from initpolicy.render.words import asked, shape
 
-__all__ = ["apply_policy", "plan_policy", "survey"]
+__all__ = ["apply_policy", "carry_out", "plan_found", "plan_policy", "survey"]
 
 _log = logging.getLogger("initpolicy")
 
@@ -34,8 +35,20 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | DictConfig | Policy
 
 
 def survey(model: nn.Module, example_input: Any = None) -> ModelFacts:
-    """What the model is: each parameter's owner, names, shape, fans, and the activations around it. Writes nothing."""
-    return survey_model(model, find_in_sequentials(model))
+    """What the model is: each parameter's owner, names, shape, fans, and the activations around it. Writes nothing.
+
+    One forward pass of an isolated copy is traced, on tensors without values.
+
+    Args:
+        model: any module.
+        example_input: what the model is called with: a tensor, a tuple of arguments, a dict of keyword arguments, a
+            shape (``{"shape": [1, 3, 224, 224], "dtype": "float32"}``), or a function that makes one of these. Without
+            it, one is made from what the model says of itself.
+
+    Raises:
+        PlanError: if the model does not run on the ``example_input``.
+    """
+    return _surveyed(model, _found(model, example_input, "survey"))
 
 
 def plan_policy(
@@ -52,7 +65,7 @@ def plan_policy(
     Args:
         model: any module.
         policy: a preset's name, the path of a YAML file, a mapping, a DictConfig (Hydra's ``cfg.init``) or a Policy.
-        example_input: what the model is called with, for finding activations.
+        example_input: what the model is called with, for finding activations; see `survey`.
         seed: overrides the policy's; a whole number from 0 to 2**63 - 1.
         initializers: more of them, or others under the same names.
         trusted: packages whose functions the policy may ``call``.
@@ -66,13 +79,7 @@ def plan_policy(
         raise PlanError(Problem(read.name, "model", f"must be a torch.nn.Module, not {type(model).__name__}"))
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63):
         raise PolicyError(Problem(read.name, "seed", f"must be a whole number from 0 to 2**63 - 1, not {seed!r}"))
-    return make_plan(
-        read,
-        survey(model, example_input),
-        seed=None if seed is None else int(seed),
-        initializers=initializers,
-        trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
-    )
+    return plan_found(read, model, _found(model, example_input, read.name), seed, initializers, trusted)
 
 
 def apply_policy(
@@ -96,13 +103,52 @@ def apply_policy(
         ApplyError: where weights cannot be written, or would be left unusable. After any error the model's weights
             are what they were before.
     """
-    plan = plan_policy(
-        model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted
+    return carry_out(
+        plan_policy(
+            model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted
+        ),
+        model,
     )
+
+
+# --- the steps, for adapters that find signals in ways of their own -------------------------------
+
+
+def plan_found(
+    policy: Policy,
+    model: nn.Module,
+    found: Found,
+    seed: int | None = None,
+    initializers: Mapping[str, Initializer] | None = None,
+    trusted: Sequence[str] = (),
+) -> Plan:
+    """`plan_policy` for a policy that is read and signals that are found."""
+    return make_plan(
+        policy,
+        _surveyed(model, found),
+        seed=None if seed is None else int(seed),
+        initializers=initializers,
+        trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
+    )
+
+
+def carry_out(plan: Plan, model: nn.Module) -> Audit:
+    """Write what was planned, measure it, and tell the logger."""
     drawn = _drawn() if plan.seed is None else plan.seed
     audit = audit_of(plan, write(plan, model, drawn), drawn)
     _tell(audit)
     return audit
+
+
+def _found(model: nn.Module, example_input: Any, source: str) -> Found:
+    try:
+        return find_signals(model, example_input)
+    except CannotTrace as error:
+        raise PlanError(Problem(source, "example_input", str(error))) from error
+
+
+def _surveyed(model: nn.Module, found: Found) -> ModelFacts:
+    return replace(survey_model(model, found.signals), finding=found.notes)
 
 
 def _drawn() -> int:

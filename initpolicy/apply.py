@@ -137,6 +137,8 @@ def _why_not_written(target: _Target) -> str:
         if type(tensor.detach()) is not Tensor:
             kind, remedy = type(tensor.detach()).__name__, "apply before it is sharded or converted, or exclude it"
             return f"is a {kind}, whose elements cannot be written one by one; {remedy}"
+        if hasattr(tensor, "ds_shape") and not tensor.numel():
+            return "is partitioned by DeepSpeed (ZeRO-3) and empty here; apply before, or inside GatheredParameters"
         if tensor.layout is not torch.strided:
             return f"is stored as {tensor.layout}, whose elements cannot be written one by one; exclude it"
         if tensor.is_inference() and not torch.is_inference_mode_enabled():

@@ -308,10 +308,7 @@ class _Reading:
         return self._scalar(value, place)
 
     def _config(self, config: DictConfig | ListConfig, place: Place) -> Any:
-        try:
-            keys = list(config) if isinstance(config, DictConfig) else range(len(config))
-        except (OmegaConfBaseException, TypeError) as error:
-            return self._problem(place, f"cannot be read: {_first_line(error)}")
+        keys = list(config) if isinstance(config, DictConfig) else range(len(config))
         items = {key: self._item(config, key, (*place, key)) for key in keys if self._key(key, place, config)}
         return items if isinstance(config, DictConfig) else list(items.values())
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from initpolicy.calls import imported
 from initpolicy.check import check_policy
@@ -77,10 +78,15 @@ def fingerprint(name: str, seed: int | None, assignments: tuple[Assignment, ...]
 
 def _asked(part: Part) -> list[object]:
     """All that the part's values follow from, besides the seed."""
-    block, arguments = part.block, dict(part.arguments)
-    words = {word for text in arguments.values() if isinstance(text, str) for word in re.findall(r"[^\W\d]\w*", text)}
-    used = {name: block.variables[name] for name in words & block.variables.keys()}
-    return [part.region, part.initializer, arguments, block.name, block.fan_in, block.fan_out, block.groups, used]
+    block, fans = part.block, (part.block.fan_in, part.block.fan_out)
+    return [part.region, part.initializer, dict(part.arguments), block.name, fans, block.groups, _used(part)]
+
+
+def _used(part: Part) -> dict[str, Any]:
+    """The variables that the part's formulas for each element use, with their values here."""
+    known, texts = part.block.variables, [text for text in part.arguments.values() if isinstance(text, str)]
+    words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)} if known else set()
+    return {name: known[name] for name in sorted(words & known.keys())}
 
 
 def row_of(assignment: Assignment, seed: int | None) -> AuditRow:
@@ -196,11 +202,24 @@ class _Planner:
         if self.lazy:
             self._problem("", _lazy(self.lazy))
             self.blurred.update(self._asking("where"), [""])
-        notes = [*self.model.notes, *self._unmatched(assignments), *self._numbers(), *self._unseen(assignments)]
+        notes = [
+            *self.model.notes,
+            *self._finding(assignments),
+            *self._unmatched(assignments),
+            *self._numbers(),
+            *self._unseen(assignments),
+        ]
         problems = [problem for group in self.problems.values() for problem in _folded(group)]
         if problems:
             raise PlanError(*problems)
         return Plan(policy=self.policy, seed=seed, assignments=assignments, notes=tuple(notes), initializers=self.table)
+
+    def _finding(self, assignments: tuple[Assignment, ...]) -> tuple[str, ...]:
+        """How activations were found, where the policy asks for any."""
+        asked = [*self._asking("activation"), *self._asking("input_activation")]
+        inherits = any(spec.name == "inherit" for _, spec in walk(self.policy))
+        gains = any(a.gain_from and not a.gain_from.startswith("given") for a in assignments)
+        return self.model.finding if asked or inherits or gains else ()
 
     def _asking(self, key: str) -> Iterator[str]:
         """Rules whose match has this key."""
@@ -287,19 +306,23 @@ class _Planner:
         return known
 
     def _claim(self, param: ParamFacts) -> Iterator[_Claim]:
+        matters = self._off_limits(param)[0] is None
         for site in param.sites:
             for name, matcher in self.matchers.items():
-                spec = self.patterns[name].find(site.local)
-                if spec is not None and self._asks(matcher.holds, param, site, f"rules.{name}.match.where", name):
+                spec, place = self.patterns[name].find(site.local), f"rules.{name}.match.where"
+                if spec is not None and self._asks(matcher.holds, param, site, place, name, matters):
                     yield _Claim(rule=name, spec=spec, site=site)
 
-    def _asks(self, holds: _Holds, param: ParamFacts, site: Site, place: str, rule: str = "") -> bool:
-        """Whether it holds; a formula that cannot be computed there is a problem, not a no."""
+    def _asks(
+        self, holds: _Holds, param: ParamFacts, site: Site, place: str, rule: str = "", matters: bool = True
+    ) -> bool:
+        """Whether it holds; a formula that cannot be computed where it matters is a problem, not a no."""
         try:
             return holds(param, site, self.variables)
         except FormulaError as error:
-            self._problem(f"{place} → {site.name}", str(error), rule)
-            self.blurred.add(rule)
+            if matters:
+                self._problem(f"{place} → {site.name}", str(error), rule)
+                self.blurred.add(rule)
             return False
 
     def _conflict(self, first: _Claim, other: _Claim) -> None:
@@ -349,7 +372,7 @@ class _Planner:
 
     def _inherited(self, claim: _Claim) -> tuple[_Claim, Signal]:
         """The claim itself, or that on the same parameter of the weighted layer before, as often as it inherits."""
-        passed = {claim.site.name}
+        passed = [claim.site.name]
         while claim.spec.name == "inherit":
             owner, local, signal = claim.site.owner.name, claim.site.local, claim.site.signal
             if signal.previous is None:
@@ -364,7 +387,7 @@ class _Planner:
                 raise ValueError(
                     f"inherit: {signal.previous!r}, the layer before, has no {local!r}; name an initializer"
                 )
-            passed.add(name)
+            passed.append(name)
             claims = self._claims_of(self.sites[name][0])
             here = [claim for claim in claims if claim.site.name == name] or list(claims)
             if not here or here[-1].spec.name == "keep":
@@ -438,13 +461,14 @@ def _one_law(one: Site, other: Site) -> str:
 
 def _law_of(found: Resolution) -> list[object]:
     """What two resolutions share that give one tensor the same values."""
-    return [(part.region, part.initializer, part.arguments, part.law) for part in found.parts]
+    return [(part.region, part.initializer, part.arguments, part.law, _used(part)) for part in found.parts]
 
 
 def _told(found: Resolution) -> str:
-    if found.law is None:
-        return f"{found.initializer} {dict(found.arguments)}"
-    return f"{found.initializer} of mean {found.law.mean:.4g} and std {found.law.std:.4g}"
+    if found.law is not None:
+        return f"{found.initializer} of mean {found.law.mean:.4g} and std {found.law.std:.4g}"
+    used = {name: value for part in found.parts for name, value in _used(part).items() if name != "shape"}
+    return f"{found.initializer} with {', '.join(f'{name}={value:g}' for name, value in used.items())}"
 
 
 def _written(spec: Spec) -> str:

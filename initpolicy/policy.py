@@ -270,8 +270,6 @@ class Spec(_Noun):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
-        if isinstance(value, Spec):
-            return value
         if isinstance(value, str) and value.strip():
             return _named(value.strip())
         if isinstance(value, Mapping):
@@ -433,8 +431,6 @@ class Declared(_Noun):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
-        if isinstance(value, Declared):
-            return value
         if isinstance(value, str) and value.strip():
             return {"name": value.strip()}
         if not isinstance(value, Mapping):

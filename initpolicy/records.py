@@ -194,7 +194,9 @@ class ModelFacts:
     params: tuple[ParamFacts, ...]
     modules: tuple[ModuleFacts, ...]
     notes: tuple[str, ...] = ()
-    """What the survey wants said once (how activations were found, what could not be)."""
+    """What the survey wants said once."""
+    finding: tuple[str, ...] = ()
+    """How activations were found, where that must be said; of interest only to a policy that asks for them."""
 
 
 # --- what is to be done --------------------------------------------------------------------------

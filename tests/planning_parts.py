@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrizations
 
-from initpolicy.api import plan_policy
-from initpolicy.plan import Plan
+from initpolicy.facts.sequential import find_in_sequentials
+from initpolicy.facts.survey import survey_model
+from initpolicy.load import load_policy
+from initpolicy.plan import Plan, make_plan
+from initpolicy.records import ModelFacts
 
 __all__ = [
     "Adapted",
@@ -27,10 +30,12 @@ __all__ = [
     "Tagger",
     "TiedLm",
     "decisions",
+    "facts_of",
     "half_precision",
     "initializers_of",
     "normed",
     "plan",
+    "planned",
     "random_state",
     "rule",
     "weights_of",
@@ -168,10 +173,20 @@ def rule(init: Mapping[str, Any] | str | float, expect: object = None, **match: 
     return {"match": match, "init": init, **({} if expect is None else {"expect": expect})}
 
 
+def facts_of(model: nn.Module) -> ModelFacts:
+    """What a plan is made of, with activations as they are known without running the model."""
+    return survey_model(model, find_in_sequentials(model))
+
+
+def planned(model: nn.Module, policy: str | Mapping[str, Any], *, trusted: Sequence[str] = (), **rest: Any) -> Plan:
+    """As `plan_policy`, from `facts_of` the model."""
+    return make_plan(load_policy(policy), facts_of(model), trusted=tuple(trusted), **rest)
+
+
 def plan(model: nn.Module, rules: Mapping[str, Any], **rest: Any) -> Plan:
-    """The plan of a policy with these rules; what `plan_policy` takes besides goes to it, all else to the policy."""
-    given = {key: rest.pop(key) for key in ("example_input", "initializers", "trusted") if key in rest}
-    return plan_policy(model, {"rules": rules, **rest}, **given)
+    """The plan of a policy with these rules; what `planned` takes besides goes to it, all else to the policy."""
+    given = {key: rest.pop(key) for key in ("initializers", "trusted") if key in rest}
+    return planned(model, {"rules": rules, **rest}, **given)
 
 
 def decisions(plan: Plan) -> dict[str, str]:

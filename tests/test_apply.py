@@ -135,8 +135,8 @@ def test_hf21431_one_write_a_parameter() -> None:
     }
 
 
-def test_version_counters_tell_one_write_and_none() -> None:
-    """mmengine's log guesses a write from a change of the mean; torch's own counter knows, equal values or not."""
+def test_mmengine_log_version_counters_tell_one_write_and_none() -> None:
+    """A change of the mean is a guess; torch's own counter knows, equal values or not."""
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2), nn.BatchNorm1d(2))
     model[1].requires_grad_(False)
     versions = {name: tensor._version for name, tensor in model.state_dict(keep_vars=True).items()}
@@ -158,8 +158,8 @@ def test_a_large_tensor_is_filled_piece_by_piece() -> None:
     assert torch.equal(values[: BLOCK + 9], short.get_parameter("weight").detach())
 
 
-def test_gradients_and_the_optimizers_parameters_stay() -> None:
-    """mmcv#1217, nncf#327: the optimizer holds the very parameters that are written."""
+def test_mmcv1217_nncf327_gradients_and_the_optimizers_parameters_stay() -> None:
+    """The optimizer holds the very parameters that are written."""
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     model(torch.ones(1, 3)).sum().backward()
@@ -238,8 +238,7 @@ class Odd(nn.Module):
         self.register_buffer("scratch", torch.randn(3), persistent=False)
 
 
-def test_status_and_reason_of_what_stays() -> None:
-    """HF#39366 (int8), HF#45591 and flash-linear-attention#754 (_no_reinit)."""
+def test_hf39366_hf45591_flashlinearattention754_what_stays_and_why() -> None:
     model = Odd()
     before = everything(model)
     audit = apply_policy(model, policy(exclude=[{"name": "^spared$"}]))
@@ -504,7 +503,7 @@ def _raise(error: Exception) -> Iterator[None]:
 @pytest.mark.parametrize(("make", "message"), MAKERS.values(), ids=MAKERS.keys())
 def test_a_users_initializer_that_fails_leaves_every_byte(make: Callable[..., Any], message: str) -> None:
     """It need not say that it is fallible: what is not ours is made before anything is written."""
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(3, 2))
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3))
     asked = policy({"*": 0.5, "weight": {"name": "mine"}})
     assert refusal(model, asked, initializers=user_initializer(make=make)) == (
         f"test: 0.weight: mine: {message}\ntest: 1.weight: mine: {message}"
@@ -667,3 +666,25 @@ def test_the_same_values_scripted_compiled_or_wrapped() -> None:
     for model in (scripted, compiled, parallel):
         apply_policy(model, policy())
         assert [bits(param) for param in model.parameters()] == [bits(param) for param in plain.parameters()]
+
+
+class Noisy(nn.Module):
+    """Draws from every generator on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = random.random() + float(np.random.rand())
+        return torch.relu(self.layer(x)) + torch.randn(4) + noise
+
+
+def test_finding_activations_leaves_the_random_state_too() -> None:
+    """Where the model is run to see what follows what."""
+    model = Noisy()
+    before = states()
+    apply_policy(model, policy({"weight": "kaiming_normal"}), example_input=torch.zeros(2, 4))
+    assert states() == before
+    apply_policy(model, policy({"weight": "kaiming_normal"}))
+    assert states() == before

@@ -19,7 +19,7 @@ from applying_parts import NORMAL, by_name, policy
 from initializer_parts import block_of, law, read
 from torch import Tensor, nn
 
-from initpolicy import Audit, apply_policy, plan_policy
+from initpolicy import Audit, apply_policy, load_policy, plan_policy
 from initpolicy.audit import judge
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Initializer
@@ -47,7 +47,7 @@ SIZES = (1, 2, 3, 5, 8, 13, 16, 20, 32, 64, 100, 200, 500, 900, 2000)
 
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_chance_alone_is_never_off(name: str) -> None:
-    """More than 60,000 tensors of twelve laws, from one to 2,000 elements, each judged by mean and by spread.
+    """About 90,000 tensors of twelve laws, from one to 2,000 elements, each judged by mean and by spread.
 
     At six standard errors and a fixed seed, a false alarm would come once in about 3,000 such sets of seeds.
     """
@@ -119,14 +119,15 @@ def test_every_initializer_keeps_its_promise_in_every_dtype(dtype: torch.dtype) 
 
 
 def test_a_recommended_model_is_never_off() -> None:
-    """Two hundred seeds of twenty tensors under a preset: 4,000 comparisons."""
+    """A hundred seeds of twenty tensors under a preset: 2,000 comparisons."""
+    recommended = load_policy("recommended")
     model = nn.Sequential(
         nn.Embedding(30, 16, padding_idx=0), nn.LSTM(16, 12), nn.Linear(12, 40), nn.LayerNorm(40), nn.GELU(),
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), nn.ConvTranspose2d(8, 4, 4, stride=2), nn.PReLU(),
         nn.MultiheadAttention(16, 4), nn.utils.parametrizations.weight_norm(nn.Linear(9, 7)),
     )  # fmt: skip
-    for seed in range(200):
-        assert apply_policy(model, "recommended", seed=seed).ok
+    for seed in range(100):
+        assert apply_policy(model, recommended, seed=seed).ok
 
 
 # --- what is wrong is seen -----------------------------------------------------------------------
@@ -211,13 +212,13 @@ def test_a_constant_is_right_in_every_element(dtype: torch.dtype) -> None:
         rounded = float(torch.tensor(value).to(dtype))
         assert (row.verdict, row.min, row.max, row.std) == ("ok", rounded, rounded, 0.0)
         assert row.mean == pytest.approx(rounded, rel=1e-12)
-        if value:
-            step = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}.get(dtype, 2.0**-23)
-            by_a_step = doctored(
-                "constant", lambda values, s=step: np.where(np.arange(values.size) == 9, values * (1 + 2 * s), values)
-            )
-            if value != 1e-7 or dtype is not torch.float16:  # there a step is wider than that
-                assert not apply_policy(model, policy(value), initializers=by_a_step).ok
+        if value == 0 or (value == 1e-7 and dtype is torch.float16):
+            continue  # two steps of nothing are nothing, and there a step is as wide as the value
+        step = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}.get(dtype, 2.0**-23)
+        factors = torch.ones(100 * 100)
+        factors[9] += 2 * step
+        by_two_steps = doctored("constant", factors.numpy().__mul__)
+        assert not apply_policy(model, policy(value), initializers=by_two_steps).ok
 
 
 GATES = {"name": "gates", "f": 1, "i": 0, "g": 0, "o": 0}
@@ -372,8 +373,8 @@ def test_values_drawn_here_are_flagged_if_they_repeat() -> None:
 
 
 def test_values_that_are_alike_for_a_reason_are_not_flagged() -> None:
-    def twice(make: Callable[[], nn.Module]) -> nn.Module:
-        return nn.Sequential(make(), make())
+    def twice(make: Callable[[], nn.Module]) -> nn.ModuleList:
+        return nn.ModuleList([make(), make()])
 
     specs: list[Any] = [
         0.5, "ones", {"name": "eye"}, {"name": "formula", "value": "log(j + 1)"}, {"name": "bernoulli", "p": 0.5},
@@ -386,7 +387,7 @@ def test_values_that_are_alike_for_a_reason_are_not_flagged() -> None:
             )
             assert not any("same values as" in row.reason for row in audit.rows)
     frozen = twice(lambda: nn.Linear(4, 4))
-    frozen[1] = copy.deepcopy(frozen[0])  # type: ignore[operator,index]
+    frozen[1] = copy.deepcopy(frozen[0])
     audit = apply_policy(frozen.requires_grad_(False), policy())
     assert not any("same values as" in row.reason for row in audit.rows)
 
@@ -406,7 +407,6 @@ def test_small_tensors_of_few_bits_may_coincide() -> None:
 
 def audited() -> Audit:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2), nn.Linear(2, 2))
-    model[2].weight = model[4].weight if False else model[2].weight
     model[4].requires_grad_(False)
     return apply_policy(
         model,
@@ -436,8 +436,8 @@ def test_each_format_by_its_suffix(tmp_path: Path) -> None:
     for suffix in (".csv", ".json", ".md", ".txt", ".CSV"):
         audit.save(tmp_path / f"audit{suffix}")
     audit.save(str(tmp_path / "as_text.csv"))
-    lines = (tmp_path / "audit.csv").read_text(newline="")
-    assert lines == (tmp_path / "as_text.csv").read_text(newline="")
+    lines = (tmp_path / "audit.csv").read_bytes().decode()
+    assert lines == (tmp_path / "as_text.csv").read_bytes().decode()
     rows = list(csv.DictReader(lines.splitlines()))
     assert [row["name"] for row in rows] == [row.name for row in audit.rows]
     read_back = json.loads((tmp_path / "audit.json").read_text())
@@ -486,7 +486,7 @@ def test_the_fingerprint_is_of_what_was_asked() -> None:
     assert base == asked(torch.nn.DataParallel(net()))
     others = [
         asked(net(), seed=2), asked(net(), name="other"), asked(net(width=5)), asked(net(), {**NORMAL, "std": 0.2}),
-        asked(net(), "lecun_normal" if False else {"weight": NORMAL, "bias": 0}), asked(nn.ModuleDict({"c": net()})),
+        asked(net(), {"weight": NORMAL, "bias": 0}), asked(nn.ModuleDict({"c": net()})),
         asked(net(), exclude=[{"name": "a"}]),
     ]  # fmt: skip
     assert len({base, *others}) == 8

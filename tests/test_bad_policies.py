@@ -982,13 +982,13 @@ ROWS = (
     ),
     Row(
         id="no layer before to inherit from",
-        model=Mlp,
-        rules="x: {match: {name: ^0$}, init: {weight: inherit}}",
+        model=Attention,
+        rules="x: {match: {name: proj}, init: {weight: inherit}}",
         error=PlanError,
         lines=[
             (
-                "rules.x → 0.weight: inherit: no layer before 0 is known (sequential); give an example_input, or "
-                "name an initializer"
+                "rules.x → proj.weight: inherit: no layer before proj is known (unresolved); give an "
+                "example_input, or name an initializer"
             )
         ],
     ),

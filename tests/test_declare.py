@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from planning_parts import Cnn, Mlp, decisions, plan, rule
+from planning_parts import Cnn, Mlp, decisions, facts_of, plan, rule
 from torch import nn
 
-from initpolicy.api import survey
 from initpolicy.declare import declare, wrongly_declared
 from initpolicy.errors import PlanError
 from initpolicy.load import load_policy
@@ -34,7 +33,7 @@ def following(facts: ModelFacts) -> dict[str, tuple[str, str]]:
 
 
 def test_what_is_stated_follows_all_that_the_expression_finds_and_the_last_one_counts() -> None:
-    facts = survey(Cnn())
+    facts = facts_of(Cnn())
     given = stated({"^(fc|up)$": "tanh", "^fc$": {"name": "LeakyReLU", "negative_slope": 0.3}})
     assert following(facts) == {
         "stem.conv1.weight": ("relu", "sequential"),
@@ -53,7 +52,7 @@ def test_what_is_stated_follows_all_that_the_expression_finds_and_the_last_one_c
 
 
 def test_it_beats_what_was_found_and_leaves_the_rest() -> None:
-    facts = survey(Mlp())
+    facts = facts_of(Mlp())
     declared = declare(facts, stated({"^0$": "gelu"}))
     before, after = facts.params[0].sites[0].signal, declared.params[0].sites[0].signal
     assert [hit.activation.name for hit in after.following] == ["gelu"]
@@ -67,7 +66,7 @@ def test_it_beats_what_was_found_and_leaves_the_rest() -> None:
 
 
 def test_nothing_stated_changes_nothing() -> None:
-    facts = survey(Mlp())
+    facts = facts_of(Mlp())
     assert declare(facts, {}) is facts
 
 
@@ -126,7 +125,7 @@ def test_a_class_of_the_users_own_for_which_none_was_found_can_be_matched_all_th
     rules = {"all": rule(0), "mixed": rule({"weight": "xavier_normal"}, activation="Mixer")}
     made = plan(Own(), rules, activations={"^mixed$": "Mixer"})
     assert decisions(made)["mixed.weight"] == "mixed"
-    facts = declare(survey(Own()), stated({"^mixed$": "Mixer"}))
+    facts = declare(facts_of(Own()), stated({"^mixed$": "Mixer"}))
     (site,) = (site for param in facts.params for site in param.sites if site.name == "mixed.weight")
     assert site.signal.following[0].activation == Activation(name="Mixer", class_name="Mixer")
     asked = {
@@ -176,10 +175,10 @@ def test_a_class_of_the_users_own_for_which_none_was_found_can_be_matched_all_th
             ],
         ),
     ],
-)  # fmt: skip
+)
 def test_mistakes(activations: Mapping[str, Any], mistakes: list[tuple[str, str]]) -> None:
     model = nn.ModuleDict({"fc": nn.Linear(2, 2), "act": Snake()})
-    assert list(wrongly_declared(survey(model), stated(activations))) == mistakes
+    assert list(wrongly_declared(facts_of(model), stated(activations))) == mistakes
 
 
 def test_a_mistake_here_does_not_make_rules_look_unused() -> None:

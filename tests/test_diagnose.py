@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from planning_parts import Cnn, Gpt, Mlp, Moe, Tagger, TiedLm, plan, rule
+from planning_parts import Cnn, Gpt, Mlp, Moe, Tagger, TiedLm, facts_of, plan, rule
 from torch import nn
 
-from initpolicy.api import survey
 from initpolicy.diagnose import blind_rules, misspelt, unknown_words, why_unused
 from initpolicy.errors import PlanError
 from initpolicy.load import load_policy
@@ -22,7 +21,7 @@ REMEDY = "give an example_input, or state it under 'activations'"
 
 def why(model: nn.Module, written: Mapping[str, Any], lost: Mapping[tuple[str, str], int] | None = None) -> str:
     """The sentence for one rule."""
-    facts, policy = survey(model), load_policy({"rules": {"r": written}})
+    facts, policy = facts_of(model), load_policy({"rules": {"r": written}})
     one = policy.rules["r"]
     return why_unused(one, Matcher(one.match, facts), facts, Variables(policy, facts), lost or {})
 
@@ -221,7 +220,7 @@ def test_a_pattern_that_fits_nothing_beside_a_name_like_it(
     init: Mapping[str, object], match: Mapping[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     """Only where the name is one that no other pattern fits: a bias that is not there is no mistake."""
-    facts, one = survey(Tagger()), load_policy({"rules": {"r": rule(init, **match)}}).rules["r"]
+    facts, one = facts_of(Tagger()), load_policy({"rules": {"r": rule(init, **match)}}).rules["r"]
     reason = "fits no parameter of the modules that the rule matches; did you mean {!r}?"
     found = list(misspelt(one, Matcher(one.match, facts), facts))
     assert found == [(pattern, reason.format(meant)) for pattern, meant in expected]
@@ -271,7 +270,7 @@ NO_WORD = "is no known activation and no class of this model"
 )
 def test_words_that_no_one_knows(match: Mapping[str, Any], expected: list[tuple[str, str]]) -> None:
     """An attribute that only another model's classes have is no mistake where no such class is."""
-    facts = survey(nn.Sequential(nn.Linear(2, 2), Snake()))
+    facts = facts_of(nn.Sequential(nn.Linear(2, 2), Snake()))
     policy = load_policy({"rules": {"r": rule(0, **match)}, "exclude": [match], "vars": {"wide": 9}})
     assert list(unknown_words(policy, facts)) == [
         *(("r", f"rules.r.match.{place}", why) for place, why in expected),
@@ -287,6 +286,16 @@ def test_an_unknown_word_is_one_mistake_and_not_three() -> None:
     assert str(error.value).splitlines() == [
         "policy: rules.fc.match.where: no parameter of this model has a 'fan_im'; did you mean 'fan_in'?",
         "policy: rules.gone: claims no parameter. No module has type GRU (the model has Linear, Mlp, ReLU)",
+    ]
+
+
+def test_what_a_rule_claims_is_not_counted_while_it_is_not_known_what_is_excluded() -> None:
+    rules = {"fc": rule(0, type="Linear", expect=2), "gone": rule(0, type="GRU")}
+    with pytest.raises(PlanError) as error:
+        plan(Mlp(), rules, exclude=[{"where": "fan_im > 1"}], unmatched="error")
+    assert str(error.value).splitlines() == [
+        "policy: rules.gone: claims no parameter. No module has type GRU (the model has Linear, Mlp, ReLU)",
+        "policy: exclude.0.where: no parameter of this model has a 'fan_im'; did you mean 'fan_in'?",
     ]
 
 
@@ -307,7 +316,7 @@ def test_where_a_formula_has_no_value_is_one_mistake_too() -> None:
 
 
 def test_which_rules_are_blind_and_where() -> None:
-    facts = survey(Gpt())
+    facts = facts_of(Gpt())
     policy = load_policy(
         {
             "rules": {

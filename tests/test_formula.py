@@ -56,6 +56,7 @@ KNOWN: dict[str, Any] = {"x": 3, "y": -0.5, "n_layer": 12, "fan_in": np.int64(64
         ("1 / sqrt(fan_in)", 0.125),
         ("shape[0]", 8.0),
         ("shape[-1] * shape[1]", 12.0),
+        ("shape[-4] + shape[3]", 11.0),
         ("flag + 1", 2.0),
         ("abs(y)", 0.5),
         ("ceil(y) + floor(y)", -1.0),
@@ -270,6 +271,14 @@ DEEP = "nested or chained more than 100 deep"
 )
 def test_too_long_or_too_deep(text: str, message: str) -> None:
     assert refusal(text) == message
+
+
+def test_as_deep_as_a_formula_may_be() -> None:
+    assert parse("-" * 99 + "x").evaluate({"x": 2}) == -2.0
+    assert refusal("-" * 100 + "x", x=2) == f"'{'-' * 57}…': {DEEP}"
+    assert parse("x" + "+1" * 99).evaluate({"x": 2}) == 101.0
+    assert refusal("x" + "+1" * 100, x=2) == f"'x{'+1' * 28}…': {DEEP}"
+    assert parse("1" + " " * 499).evaluate({}) == 1.0
 
 
 LARGEST = [

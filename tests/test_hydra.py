@@ -15,9 +15,9 @@ from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import instantiate
-from hydra_plugins.initpolicy_searchpath import InitPolicySearchPath
 from omegaconf import DictConfig
 
+from hydra_plugins.initpolicy_searchpath import InitPolicySearchPath
 from initpolicy import InitPolicyCallback, load_policy
 
 
@@ -48,9 +48,7 @@ def test_the_plugin_is_light_because_every_hydra_program_imports_it() -> None:
     )
 
 
-def test_without_the_package_the_search_path_stays_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_the_package_the_search_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("hydra_plugins.initpolicy_searchpath.find_spec", lambda name: None)
     monkeypatch.chdir(tmp_path)
     search_path = ConfigSearchPathImpl()

@@ -278,6 +278,8 @@ true
     rules.a.init.weight: must be finite, not nan
 -.inf
     rules.a.init.weight: must be finite, not -inf
+'.inf'
+    rules.a.init.weight: must be finite, not .inf
 inf
     rules.a.init.weight: must be finite, not inf
 1e400

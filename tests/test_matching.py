@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_parts import Cnn, Gpt, Mlp, Moe, Tagger, TiedLm
+from planning_parts import Cnn, Gpt, Mlp, Moe, Tagger, TiedLm, facts_of
 from torch import nn
 
-from initpolicy.api import survey
 from initpolicy.formula import FormulaError
 from initpolicy.load import load_policy
 from initpolicy.matching import Matcher, Patterns, has_type, nearest_name, wanted_activations
@@ -82,7 +81,7 @@ IN_STEM = {"stem.conv1.weight", "stem.bn1.weight", "stem.bn1.bias", "stem.conv2.
     ],
 )
 def test_what_a_match_holds_for(match: Mapping[str, Any], expected: set[str]) -> None:
-    assert held(survey(Cnn()), match) == expected
+    assert held(facts_of(Cnn()), match) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,13 +101,13 @@ def test_what_a_match_holds_for(match: Mapping[str, Any], expected: set[str]) ->
     ],
 )
 def test_hf46620_mmengine1335_hf17370_an_exclusion_covers_descendants(match: Mapping[str, Any], expected: str) -> None:
-    facts = survey(Gpt())
+    facts = facts_of(Gpt())
     every = {param.name for param in facts.params}
     assert held(facts, match, above=True) == {name for name in every if re.match(expected, name)}
 
 
 def test_without_above_a_match_is_about_the_owner_alone() -> None:
-    assert held(survey(Gpt()), {"type": "Block"}) == set()
+    assert held(facts_of(Gpt()), {"type": "Block"}) == set()
 
 
 class MLPNet(nn.Module):
@@ -122,7 +121,7 @@ class MLPNet(nn.Module):
 
 
 def test_vid2vid11_a_type_is_a_class_and_no_substring_of_one_or_of_its_file() -> None:
-    facts = survey(MLPNet())
+    facts = facts_of(MLPNet())
     names = ("Conv", "conv", "mlp", "MLP", "MLPNet", "*linear*", "*matching*")
     answers = {name: held(facts, {"type": name}) for name in names}
     assert answers == {
@@ -137,21 +136,21 @@ def test_vid2vid11_a_type_is_a_class_and_no_substring_of_one_or_of_its_file() ->
 
 
 def test_a_glob_with_a_dot_is_about_where_a_class_lies() -> None:
-    root, *_ = survey(MLPNet()).modules
+    root, *_ = facts_of(MLPNet()).modules
     assert has_type(root, (f"{__name__}.*",))
     assert has_type(root, ("torch.nn.Mod*",))
     assert not has_type(root, ("torch.nn.Mod*",), exact=True)
 
 
 def test_a_tied_tensor_is_matched_under_each_of_its_names() -> None:
-    facts = survey(TiedLm())
+    facts = facts_of(TiedLm())
     assert held(facts, {"type": "Linear"}) == {"head.weight"}
     assert held(facts, {"type": "Embedding"}) == {"tok.weight"}
     assert held(facts, {"where": "fan_in == 1"}) == {"tok.weight"}
 
 
 def test_a_bare_parameter_belongs_to_the_module_that_holds_it() -> None:
-    facts = survey(Moe())
+    facts = facts_of(Moe())
     assert held(facts, {"type": "Moe"}) == {"scale"}
     assert held(facts, {"inside": "Moe"}) == {"router.weight", "experts.up", "experts.down", "experts.up_bias"}
     assert held(facts, {"where": "num_experts == 4 and fan_in == 8"}) == {"experts.up"}
@@ -162,7 +161,7 @@ def test_a_bare_parameter_belongs_to_the_module_that_holds_it() -> None:
 
 
 def test_digits_of_named_groups_and_how_many_values_they_took() -> None:
-    facts = survey(Gpt())
+    facts = facts_of(Gpt())
     matcher = Matcher(Match.model_validate({"name": [r"h\.(?P<layer>\d+)\.(?P<part>\w+)", "^(?P<w>w)te$"]}), facts)
     groups = {module.name: dict(matcher.groups(module)) for module in facts.modules}
     assert groups["h.2.mlp.fc"] == {"layer": 2, "n_layer": 3, "n_part": 0, "n_w": 0}
@@ -171,7 +170,7 @@ def test_digits_of_named_groups_and_how_many_values_they_took() -> None:
 
 
 def test_a_match_without_a_name_has_no_groups() -> None:
-    facts = survey(Gpt())
+    facts = facts_of(Gpt())
     assert dict(Matcher(Match(), facts).groups(facts.modules[0])) == {}
 
 
@@ -217,7 +216,7 @@ SWISH = Activation(name="swish", arguments=(("beta", 1.5),))
 def test_an_activation_answers_to_its_name_and_to_its_class(
     found: tuple[Activation, ...], wanted: str | list[str], holds: bool
 ) -> None:
-    facts = seen_after(survey(Cnn()), "fc.weight", *found)
+    facts = seen_after(facts_of(Cnn()), "fc.weight", *found)
     assert ("fc.weight" in held(facts, {"activation": wanted})) is holds
 
 
@@ -230,7 +229,7 @@ def test_wanted_words() -> None:
 
 def test_a_formula_without_a_value_is_an_error_and_no_no() -> None:
     with pytest.raises(FormulaError) as error:
-        held(survey(Cnn()), {"type": "Linear", "where": "ndim == 1 and 1 / (ndim - 1) > 0"})
+        held(facts_of(Cnn()), {"type": "Linear", "where": "ndim == 1 and 1 / (ndim - 1) > 0"})
     assert str(error.value) == "'1 / (ndim - 1) > 0' has no finite value at ndim=1: 1 / (ndim - 1)"
 
 
@@ -250,7 +249,7 @@ _conditions = st.recursive(
     ),
     max_leaves=6,
 )
-TAGGER = survey(Tagger())
+TAGGER = facts_of(Tagger())
 
 
 class Lacking:
@@ -311,5 +310,5 @@ def test_the_nearest_name(regex: str, hint: str) -> None:
 
 
 def test_a_model_that_is_one_layer_has_the_empty_name() -> None:
-    assert held(survey(nn.Linear(2, 2)), {"name": "^$", "type": "Linear"}) == {"weight", "bias"}
-    assert held(survey(Mlp()), {"inside": "Mlp", "activation": "relu"}) == {"0.weight", "0.bias"}
+    assert held(facts_of(nn.Linear(2, 2)), {"name": "^$", "type": "Linear"}) == {"weight", "bias"}
+    assert held(facts_of(Mlp()), {"inside": "Mlp", "activation": "relu"}) == {"0.weight", "0.bias"}

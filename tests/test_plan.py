@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from planning_parts import (
     Tagger,
     TiedLm,
     decisions,
+    facts_of,
     half_precision,
     initializers_of,
     normed,
     plan,
+    planned,
     random_state,
     rule,
     weights_of,
@@ -34,12 +37,12 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.parameter import UninitializedParameter
 
-from initpolicy.api import apply_policy, plan_policy
+from initpolicy.api import apply_policy
 from initpolicy.errors import PlanError, PolicyError
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Initializer, fixed
-from initpolicy.load import list_policies
-from initpolicy.plan import Plan
+from initpolicy.load import list_policies, load_policy
+from initpolicy.plan import Plan, make_plan
 
 
 def refused(model: nn.Module, rules: Mapping[str, Any], **rest: Any) -> str:
@@ -232,6 +235,24 @@ def test_exclude_comes_before_skipped_and_frozen() -> None:
     assert [made["0.weight"], made["0.bias"]] == [("excluded", "exclude.0"), ("frozen", "does not require gradients")]
 
 
+def test_what_is_off_limits_need_not_be_computed() -> None:
+    rules = {"big": rule(0, where="1 / (ndim - 1) > 0"), "biases": rule(1, where="ndim == 1")}
+    assert refused(Mlp(), rules).splitlines() == [
+        (
+            f"policy: rules.big.match.where → {name}.bias: '1 / (ndim - 1) > 0' has no finite value at ndim=1: "
+            "1 / (ndim - 1)"
+        )
+        for name in (0, 2)
+    ]
+    made = plan(Mlp(), rules, exclude=[{"where": "ndim == 1"}], unused="ignore")
+    assert decisions(made) == {"0.weight": "big", "0.bias": "excluded", "2.weight": "big", "2.bias": "excluded"}
+    message = refused(Mlp(), rules, exclude=[{"where": "1 / (2 - ndim) > 0"}], unmatched="error")
+    assert message.splitlines()[-2:] == [
+        f"policy: exclude.0.where → {name}.weight: '1 / (2 - ndim) > 0' has no finite value at ndim=2: 1 / (2 - ndim)"
+        for name in (0, 2)
+    ]
+
+
 def test_keep_is_a_decision_and_not_a_gap() -> None:
     made = plan(Mlp(), {"all": rule(1), "head": rule("keep", name="^2$")}, unmatched="error")
     assert [(a.status, a.reason, a.rule) for a in made.assignments[2:]] == [("kept", "keep", "head")] * 2
@@ -302,8 +323,11 @@ def test_modalities456_fastai2090_mup55_two_laws_for_a_tied_tensor_are_an_error_
     assert refused(TiedLm(), rules) == CONFLICT.format("head", "table", laws)
     last = {**rules, "tied": rule({"weight": {"name": "normal", "std": 0.02}}, name="^(head|tok)$")}
     assert decisions(plan(TiedLm(), last)) == {
-        "tok.weight": "tied", "head.weight": "tied", "norm.weight": "norms", "norm.bias": "norms",
-    }  # fmt: skip
+        "tok.weight": "tied",
+        "head.weight": "tied",
+        "norm.weight": "norms",
+        "norm.bias": "norms",
+    }
     spared = {**rules, "head": rule("xavier_normal", not_={"name": "^head$"}, type="Linear")}
     assert decisions(plan(TiedLm(), spared, unused="ignore"))["tok.weight"] == "table"
 
@@ -319,6 +343,19 @@ def test_one_spec_that_means_two_laws_is_the_same_error() -> None:
     rules = {"all": rule("xavier_normal", where="ndim == 2"), "norms": rule(1, type="LayerNorm")}
     assert refused(TiedLm(), rules) == message
     assert refused(TiedLm(head_first=True), rules) == message
+
+
+def test_one_formula_without_moments_that_means_two_laws_is_the_same_error() -> None:
+    rules = {
+        "all": rule({"name": "formula", "value": "fan_in / u"}, where="ndim == 2"),
+        "norms": rule(1, type="LayerNorm"),
+    }
+    assert refused(TiedLm(), rules).startswith(
+        "policy: rules.all → head.weight, tok.weight: one tied tensor is given two laws, formula with fan_in=6 as "
+        "head.weight and formula with fan_in=1 as tok.weight; claim both"
+    )
+    rules["all"] = rule({"name": "formula", "value": "numel / u"}, where="ndim == 2")
+    assert decisions(plan(TiedLm(), rules))["tok.weight"] == "all"
 
 
 def test_a_tie_is_written_once_whatever_is_registered_first() -> None:
@@ -477,7 +514,7 @@ def chain(*modules: nn.Module) -> nn.Module:
 def test_a_softmax_head_gets_what_the_layer_before_it_gets() -> None:
     """The law, its arguments and its gain; the fans are the head's own."""
     model = chain(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Linear(8, 2), nn.Softmax(-1))
-    made = {a.name: a for a in plan_policy(model, "recommended").assignments}
+    made = {a.name: a for a in planned(model, "recommended").assignments}
     slope = (2 / 1.04) ** 0.5
     assert (made["2.weight"].initializer, made["2.weight"].rule) == ("kaiming_normal", "softmax")
     assert made["2.weight"].reason == "as 0.weight, the layer before"
@@ -551,23 +588,21 @@ def test_nothing_to_inherit(model: nn.Module, rules: dict[str, Any], why: str) -
 
 
 def test_heirs_of_each_other() -> None:
-    """One layer at two places, each the layer before the other."""
-    shared = nn.Linear(2, 2, bias=False)
-    model = chain(shared, nn.Linear(2, 2, bias=False), shared)
-    message = refused(model, {"all": rule("inherit")})
-    assert message.splitlines() == [
-        (
-            "policy: rules.all → 0.weight: inherit: no layer before 0 is known (sequential); give an example_input, or "
-            "name an initializer"
-        ),
-        (
-            "policy: rules.all → 2.weight: inherit: no layer before 0 is known (sequential); give an example_input, or "
-            "name an initializer"
-        ),
-        (
-            "policy: rules.all → 1.weight: inherit: no layer before 0 is known (sequential); give an example_input, or "
-            "name an initializer"
-        ),
+    """As a loop would have them; no Sequential has one, so it is put into the facts."""
+    facts = facts_of(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)))
+    before = {"0": "1", "1": "0"}
+    params = tuple(
+        replace(
+            param, sites=tuple(replace(s, signal=replace(s.signal, previous=before[s.owner.name])) for s in param.sites)
+        )
+        for param in facts.params
+    )
+    policy = load_policy({"rules": {"all": rule("inherit")}})
+    with pytest.raises(PlanError) as error:
+        make_plan(policy, replace(facts, params=params))
+    assert str(error.value).splitlines() == [
+        "policy: rules.all → 0.weight: inherit: 0.weight → 1.weight lead back to 0.weight; name an initializer",
+        "policy: rules.all → 1.weight: inherit: 1.weight → 0.weight lead back to 1.weight; name an initializer",
     ]
 
 
@@ -606,7 +641,7 @@ def test_hydra3258_hydra3409_nothing_is_imported_unless_the_program_trusts_it() 
         "policy: rules.all.init.weight: call 'users_code.inits.fancy_': 'users_code' is not trusted; "
         "pass trusted=['users_code'] from your program"
     )
-    for trusted in ("users_code", ["users_code"], ["users_code.inits"], ("users_code.inits.fancy_",)):
+    for trusted in (["users_code"], ["users_code.inits"], ("users_code.inits.fancy_",)):
         made = plan(Mlp(), {"all": rule(call)}, trusted=trusted)
         assert initializers_of(made)["0.weight"] == ("users_code.inits.fancy_", {"alpha": 0.5})
 
@@ -633,9 +668,9 @@ def test_planning_writes_nothing_and_draws_nothing(build: Callable[[], nn.Module
 def test_every_preset_plans_a_model_on_the_meta_device_as_it_does_a_real_one(name: str) -> None:
     with torch.device("meta"):
         empty = Gpt()
-    real = plan_policy(Gpt(), name, seed=1)
-    assert plan_policy(empty, name, seed=1).fingerprint == real.fingerprint
-    assert {a.device for a in plan_policy(empty, name).assignments} == {"meta"}
+    real = planned(Gpt(), name, seed=1)
+    assert planned(empty, name, seed=1).fingerprint == real.fingerprint
+    assert {a.device for a in planned(empty, name).assignments} == {"meta"}
     assert not {a.status for a in real.assignments} - {"initialized"}
 
 
@@ -643,7 +678,7 @@ def test_seeds() -> None:
     assert plan(Mlp(), RULES, unused="ignore").seed is None
     assert plan(Mlp(), RULES, unused="ignore", seed=5).seed == 5
     given = {"rules": RULES, "unused": "ignore", "seed": 5}
-    assert plan_policy(Mlp(), given, seed=0).seed == 0
+    assert planned(Mlp(), given, seed=0).seed == 0
 
 
 def test_the_text_of_a_plan() -> None:
@@ -689,11 +724,11 @@ def test_a_fingerprint_tells_apart_what_gives_other_values() -> None:
     model = nn.Sequential(nn.ConvTranspose2d(4, 2, 2, stride=2), nn.ReLU())
     model.add_module("fc", nn.Linear(2, 2))
     policy = {"name": "base", "rules": {"all": rule(BASE)}, "vars": {"s": 0.1}, "seed": 3}
-    prints = {why: plan_policy(model, {**policy, **change}).fingerprint for why, change in DIFFERENT.items()}
+    prints = {why: planned(model, {**policy, **change}).fingerprint for why, change in DIFFERENT.items()}
     assert len(set(prints.values())) == len(DIFFERENT)
     assert all(re.fullmatch("[0-9a-f]{16}", digits) for digits in prints.values())
     unused = {**policy, "vars": {"s": 0.1, "t": 9}, "description": "the same values", "unmatched": "error"}
-    assert plan_policy(model, unused).fingerprint == prints["as it is"]
+    assert planned(model, unused).fingerprint == prints["as it is"]
 
 
 def test_problems_come_in_the_files_order_and_alike_ones_are_counted() -> None:
@@ -730,8 +765,8 @@ def test_llm_foundry_init_gain_of_zero_is_refused_unless_it_is_the_constant() ->
     assert str(error.value) == "policy: rules.all.init.weight.gain: must be above 0, not 0"
     by_formula = {"all": rule({"weight": {"name": "xavier_normal", "gain": "init_gain"}, "bias": 0})}
     assert refused(Mlp(), by_formula, vars={"init_gain": 0.0}).splitlines() == [
-        "policy: rules.all → 0.weight: xavier_normal: gain must be above 0, not 0",
-        "policy: rules.all → 2.weight: xavier_normal: gain must be above 0, not 0",
+        "policy: rules.all → 0.weight: xavier_normal: gain must be above 0, not 0, the value of 'init_gain'",
+        "policy: rules.all → 2.weight: xavier_normal: gain must be above 0, not 0, the value of 'init_gain'",
     ]
     assert set(decisions(plan(Mlp(), {"all": rule(0)})).values()) == {"all"}
 
@@ -771,10 +806,23 @@ def test_modalities460_peft2962_the_same_matches_wrapped_or_not(
         "fc": rule({"weight": {"name": "normal", "std": 0.1}}, name="^fc$", expect=1),
     }
     policy: Any = {"rules": written, "exclude": [{"name": "^up$"}]} if source == "written" else source
-    bare = plan_policy(Cnn(), policy, seed=1)
-    wrapped = plan_policy(wrap(Cnn()), policy, seed=1)
+    bare = planned(Cnn(), policy, seed=1)
+    wrapped = planned(wrap(Cnn()), policy, seed=1)
     assert parts_of(wrapped) == parts_of(bare)
     assert wrapped.fingerprint == bare.fingerprint
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled, checkpoint_wrapper], ids=lambda wrap: wrap.__name__)
+def test_modalities460_peft2962_the_layer_before_is_found_behind_a_wrapper(
+    wrap: Callable[[nn.Module], nn.Module],
+) -> None:
+    def head(body: nn.Module) -> nn.Module:
+        return nn.Sequential(body, nn.Linear(8, 2), nn.Softmax(-1))
+
+    bare = planned(head(chain(nn.Linear(4, 8), nn.ReLU())), "recommended", seed=1)
+    assert bare.assignments[2].reason == "as 0.0.weight, the layer before"
+    for wrapped in (wrap(head(chain(nn.Linear(4, 8), nn.ReLU()))), head(wrap(chain(nn.Linear(4, 8), nn.ReLU())))):
+        assert parts_of(planned(wrapped, "recommended", seed=1)) == parts_of(bare)
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_parts import Attention, Cnn, Mlp, Moe, Tagger, plan, rule
+from planning_parts import Attention, Cnn, Mlp, Moe, Tagger, facts_of, plan, rule
 from torch import nn
 
-from initpolicy.api import apply_policy, survey
+from initpolicy.api import apply_policy
 from initpolicy.errors import PlanError
 from initpolicy.initializers import ALIASES, INITIALIZERS
 from initpolicy.initializers.base import Argument, Float32, Initializer, fixed, iid
@@ -60,9 +60,7 @@ def test_a_spec_without_cuts_is_one_part() -> None:
     found = decided(Attention(), "qkv.weight", "xavier_uniform")
     assert boxes(found) == [("", ((0, 24), (0, 8)), "xavier_uniform")]
     (part,) = found.parts
-    assert part.block == Block(
-        name="qkv.weight", local="weight", shape=(24, 8), dtype="float32", fan_in=8, fan_out=24
-    )  # fmt: skip
+    assert part.block == Block(name="qkv.weight", local="weight", shape=(24, 8), dtype="float32", fan_in=8, fan_out=24)
     assert (part.shape, found.fan_in, found.fan_out, found.law) == ((24, 8), 8, 24, part.law)
 
 
@@ -433,7 +431,7 @@ def test_a_bias_of_experts_knows_their_weight() -> None:
 
 
 def test_variables_beat_groups_and_groups_beat_facts_and_facts_beat_attributes() -> None:
-    facts = survey(Cnn())
+    facts = facts_of(Cnn())
     policy = load_policy({"rules": {"all": {"init": {"*": 0}}}, "vars": {"layer": 7}})
     param = next(param for param in facts.params if param.name == "stem.conv2.weight")
     known = Variables(policy, facts).at(param, param.sites[0], {"layer": 1, "n_layer": 2, "out_channels": 3})
@@ -451,10 +449,13 @@ LARGEST = "3.40282e+38, the largest float32 that is drawn"
     [
         ({"name": "normal", "std": "fan_inn"}, "std: 'fan_inn': unknown name 'fan_inn'; did you mean 'fan_in'?"),
         ({"name": "normal", "std": "log(-ndim)"}, "std: 'log(-ndim)' has no finite value at ndim=2: log(-ndim)"),
-        ({"name": "normal", "std": "ndim - 2"}, "normal: std must be above 0, not 0"),
-        ({"name": "normal", "std": "ndim > 2"}, "normal: std must be a number, not false"),
+        ({"name": "normal", "std": "ndim - 2"}, "normal: std must be above 0, not 0, the value of 'ndim - 2'"),
+        ({"name": "normal", "std": "ndim > 2"}, "normal: std must be a number, not false, the value of 'ndim > 2'"),
         ({"name": "normal", "std": "shape"}, "std: 'shape' needs one element of shape, as in shape[0]"),
-        ({"name": "dirac", "groups": "ndim / 4"}, "dirac: groups must be a whole number, not 0.5"),
+        (
+            {"name": "dirac", "groups": "ndim / 4"},
+            "dirac: groups must be a whole number, not 0.5, the value of 'ndim / 4'",
+        ),
         (
             {"name": "uniform", "a": "1", "b": "ndim - 2"},
             "uniform: a must be below b, not 1 with b=0",
@@ -464,8 +465,19 @@ LARGEST = "3.40282e+38, the largest float32 that is drawn"
             "mean: 'exp(1000 * ndim)' has no finite value at ndim=2: exp(1000 * ndim)",
         ),
         ({"name": "log_normal", "std": 40}, f"log_normal reaches {math.exp(272):g}, past {LARGEST}"),
+        (
+            {"name": "normal", "std": "1 / n_layer"},
+            (
+                "std: '1 / n_layer': unknown name 'n_layer'; known here: e, fan_avg, fan_in, fan_out, groups, "
+                "in_features, kernel, ndim, numel, out_features, pi, shape, weight_fan_in, weight_fan_out; a group "
+                "(?P<layer>\\d+) in the rule's match.name would give n_layer"
+            ),
+        ),
         ({"name": "formula", "value": "zz * 2"}, "formula 'zz * 2': unknown name 'zz'; did you mean 'z'?"),
-        ({"name": "kaiming_normal", "gain": "0 * ndim"}, "kaiming_normal: gain must be above 0, not 0"),
+        (
+            {"name": "kaiming_normal", "gain": "0 * ndim"},
+            "kaiming_normal: gain must be above 0, not 0, the value of '0 * ndim'",
+        ),
         (
             {"name": "kaiming_normal", "nonlinearity": "softmax"},
             (
@@ -474,7 +486,7 @@ LARGEST = "3.40282e+38, the largest float32 that is drawn"
             ),
         ),
     ],
-)  # fmt: skip
+)
 def test_numbers_that_cannot_be(spec: object, why: str) -> None:
     assert refused(Mlp(), "2.weight", spec) == why
 
@@ -496,7 +508,7 @@ def test_numbers_that_cannot_be(spec: object, why: str) -> None:
         ("0.weight", {"name": "xavier_normal", "gain": "auto"}, {}, 2**0.5, "following relu"),
         ("2.weight", "xavier_normal", {}, 1, ""),
     ],
-)  # fmt: skip
+)
 def test_the_gain_and_whose_it_is(name: str, spec: object, policy: Mapping[str, str], gain: float, source: str) -> None:
     found = decided(Mlp(), name, spec, **policy)
     assert found.gain == pytest.approx(gain)
@@ -625,7 +637,7 @@ def test_walk_finds_every_spec_with_its_place() -> None:
 
 def resolved(initializer: Initializer, **arguments: Any) -> Resolution:
     """What a user's initializer is asked for at the first weight of an `Mlp`."""
-    facts = survey(Mlp())
+    facts = facts_of(Mlp())
     policy = load_policy({"rules": {"all": {"init": {"*": 0}}}})
     resolver = Resolver(policy=policy, initializers={"mine": initializer}, variables=Variables(policy, facts))
     param = facts.params[0]
@@ -656,7 +668,11 @@ def test_a_law_that_refuses(error: Exception, why: str) -> None:
 def test_every_wrong_argument_is_named() -> None:
     arguments = (Argument(name="low", low=0), Argument(name="high", kind="integer"))
     mine = Initializer(name="mine", arguments=arguments, law=lambda block, a: iid("mine", 1, mean=0, std=1, kurtosis=3))
-    with raises("mine: low must be at least 0, not -2; mine: high must be a whole number, not 1.3"):
+    why = (
+        "mine: low must be at least 0, not -2, the value of '-ndim'; mine: high must be a whole number, "
+        "not 1.3, the value of '0.5 * ndim + 0.3'"
+    )
+    with raises(why):
         resolved(mine, low="-ndim", high="0.5 * ndim + 0.3")
 
 

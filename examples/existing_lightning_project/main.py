@@ -1,4 +1,4 @@
-"""A Hydra + Lightning project as many are: it instantiates what its configuration names, and no line mentions initpolicy.
+"""A Hydra + Lightning project as many are: it instantiates what its configuration names, and knows no initpolicy.
 
 Two lines of YAML give it initialization by policy: `- init: xavier_tanh` in conf/main.yaml and `- init_policy` in
 conf/callbacks/default.yaml.

@@ -1,0 +1,68 @@
+"""What surrounds each parameter, from the strongest finder that has an answer.
+
+    trace of your example_input -> trace of an input made for the model -> order inside nn.Sequential
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from initpolicy.facts.dataflow import CannotTrace, trace
+from initpolicy.facts.sequential import find_in_sequentials
+from initpolicy.facts.wrappers import unwrap
+from initpolicy.records import Signal
+
+__all__ = ["CannotTrace", "Found", "find_signals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is known of the signals, and what must be said of how."""
+
+    signals: Mapping[str, Signal]
+    """By path in the real module tree."""
+    notes: tuple[str, ...] = ()
+
+    def below(self, path: str) -> Found:
+        """What concerns one module, by paths from there; a layer before that lies outside is not named."""
+        start = f"{path}." if path else ""
+        inside = {name: signal for name, signal in self.signals.items() if name.startswith(start)}
+        return replace(
+            self, signals={name.removeprefix(start): _moved(signal, start, "") for name, signal in inside.items()}
+        )
+
+
+def find_signals(model: nn.Module, example_input: Any = None) -> Found:
+    """Trace what the model wraps; where that cannot be, fall back on order, and say so.
+
+    Raises:
+        CannotTrace: where an ``example_input`` was given and the model does not run on it.
+    """
+    inner, way = unwrap(model)
+    if any(is_lazy(param) for param in model.parameters()):
+        return Found(signals=find_in_sequentials(model))  # planning refuses these by name
+    try:
+        traced = trace(inner, example_input)
+    except CannotTrace as error:
+        if example_input is not None:
+            raise
+        return Found(
+            signals=find_in_sequentials(model),
+            notes=(f"activations are known by order inside nn.Sequential only; the model was not traced: {error}",),
+        )
+    start = "".join(f"{name}." for name in way)
+    signals = {f"{start}{path}": _moved(signal, "", start) for path, signal in traced.signals.items()}
+    return Found(signals=signals, notes=traced.notes)
+
+
+def _moved(signal: Signal, old: str, new: str) -> Signal:
+    """The signal with the layer before it named from elsewhere."""
+    if signal.previous is None or old == new:
+        return signal
+    inside = signal.previous.startswith(old)
+    return replace(signal, previous=new + signal.previous.removeprefix(old) if inside else None)
