@@ -104,9 +104,7 @@ def apply_policy(
             are what they were before.
     """
     return carry_out(
-        plan_policy(
-            model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted
-        ),
+        plan_policy(model, policy, example_input=example_input, seed=seed, initializers=initializers, trusted=trusted),
         model,
     )
 

@@ -265,7 +265,10 @@ def _write_through(plan: Plan, targets: list[_Target], prepared: Prepared, seed:
             except Exception as error:  # a user's right_inverse may raise anything
                 problems.append((target.name, f"{target.through} takes no such values ({_said(error)}); exclude it"))
                 continue
-            if not _finite(made):
+            if made.shape != asked.shape:
+                why = f"{target.through} makes {tuple(made.shape)} of the {tuple(asked.shape)} it was given; exclude it"
+                problems.append((target.name, why))
+            elif not _finite(made):
                 why = f"{target.through} makes values that are not finite of those it was given; exclude it"
                 problems.append((target.name, why))
             elif not _alike(made, asked):
@@ -283,8 +286,6 @@ def _seed(target: _Target, seed: int) -> None:
 
 
 def _alike(made: Tensor, asked: Tensor) -> bool:
-    if made.shape != asked.shape:
-        return False
     return not asked.numel() or bool((made - asked).abs().max() <= _KEPT[asked.dtype] * asked.abs().max())
 
 

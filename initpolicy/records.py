@@ -1,6 +1,6 @@
 """The nouns that the stages hand to each other: frozen, slotted, keyword-only, free of torch.
 
-    survey -> ModelFacts,   plan -> Assignment,   apply -> Measure,   audit -> AuditRow
+survey -> ModelFacts,   plan -> Assignment,   apply -> Measure,   audit -> AuditRow
 """
 
 from __future__ import annotations

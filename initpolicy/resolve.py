@@ -286,7 +286,7 @@ def _cut(piece: _Piece) -> Iterator[_Piece]:
         raise ValueError(f"split: gates, but {_no_gates(piece)}; give a number of blocks")
     elif spec.split is not None:
         count = len(blocks) if spec.split == "gates" else spec.split
-        inner = spec.model_copy(update={"split": None, "dim": 0, "layout": ""})
+        inner = spec.model_copy(update={"split": None, "dim": 0})
         yield from _equal(piece, (inner,) * count, 0 if spec.split == "gates" else spec.dim)
     else:
         yield piece

@@ -273,6 +273,10 @@ def test_a_padding_row_is_not_counted() -> None:
         assert row.mean == pytest.approx(5, abs=0.1)
         for seed in range(50):
             assert apply_policy(model, policy({"name": "exponential"}, seed=seed)).ok
+        halves = {"name": "normal", "mean": 5, "std": 0.1, "split": 2}
+        if rows % 2 == 0:  # the row is left out of its half
+            assert apply_policy(model, policy({**halves, "dim": 0})).ok
+        assert apply_policy(model, policy({**halves, "dim": 1})).ok
         wrong = doctored("normal", lambda values: values + 1)
         assert not apply_policy(model, policy({"name": "normal", "mean": 5, "std": 0.1}), initializers=wrong).ok
         for spec in ({"name": "orthogonal"}, {"name": "eye"}, {"name": "formula", "value": "z"}):
@@ -398,7 +402,8 @@ def ramp_(tensor: Tensor) -> Tensor:
 
 def test_small_tensors_of_few_bits_may_coincide() -> None:
     model = nn.ModuleList([nn.Linear(1, 2, dtype=torch.bfloat16) for _ in range(60)])
-    audit = apply_policy(model, policy({"name": "uniform", "a": 0, "b": 1}))
+    audit = apply_policy(model, policy({"name": "uniform", "a": 1, "b": 1.25}))  # of 31 numbers
+    assert len({(row.digest, row.shape) for row in audit.rows}) < len(audit.rows)
     assert not any("same values as" in row.reason for row in audit.rows)
 
 

@@ -486,7 +486,7 @@ def test_inputs_come_in_order(make: Callable[[], nn.Module], found_by: str, note
 
 def test_an_example_is_the_only_candidate() -> None:
     model = with_attribute(CNN(), "default_cfg", {"input_size": (3, 9, 9)})
-    assert [given.found_by for given in candidates(model, x())] == ["trace of your example_input"]
+    assert [given.found_by for given in candidates(model, x(), "", "mine")] == ["mine"]
 
 
 def test_a_model_on_meta_is_traced_as_it_is() -> None:

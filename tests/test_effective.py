@@ -264,6 +264,14 @@ class Angry(Forward):
         return x
 
 
+class Shrinking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:1] if float(x.min()) == 9 else x
+
+    def right_inverse(self, x: Tensor) -> Tensor:
+        return x
+
+
 REFUSALS: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
     "no way back": (
         lambda: own(nn.Linear(3, 2), Forward()), NORMAL,
@@ -276,6 +284,10 @@ REFUSALS: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
     "an error": (
         lambda: own(zero(nn.Linear(3, 2)), Angry()), NORMAL,
         "Angry takes no such values (RuntimeError: not these); exclude it",
+    ),
+    "another shape in use": (
+        lambda: own(nn.Linear(3, 2), Shrinking()), 9,
+        "Shrinking makes (1, 3) of the (2, 3) it was given; exclude it",
     ),
     "zero has no direction": (
         lambda: new.weight_norm(nn.Linear(3, 2)), 0,

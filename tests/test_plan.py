@@ -729,6 +729,8 @@ def test_a_fingerprint_tells_apart_what_gives_other_values() -> None:
     assert all(re.fullmatch("[0-9a-f]{16}", digits) for digits in prints.values())
     unused = {**policy, "vars": {"s": 0.1, "t": 9}, "description": "the same values", "unmatched": "error"}
     assert planned(model, unused).fingerprint == prints["as it is"]
+    kept = {**policy, "rules": {"all": rule(BASE), "fc": rule("keep", name="^fc$")}}
+    assert planned(model, kept).fingerprint == prints["left alone"]
 
 
 def test_problems_come_in_the_files_order_and_alike_ones_are_counted() -> None:

@@ -18,10 +18,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 import initpolicy as ip
 from initpolicy.formula import FUNCTIONS
@@ -177,9 +178,19 @@ def test_the_table_of_presets(readme: str) -> None:
     assert rows(readme, "Presets", "preset") == expected
 
 
+def described(noun: type[BaseModel]) -> Iterator[list[str]]:
+    """Of each field the name, the default (of the words it may be) and the meaning."""
+    for name, field in noun.model_fields.items():
+        words = [f"`{word}`" for word in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+        default = {True: "required", False: ""}[field.is_required()]
+        if isinstance(field.default, str) and field.default:
+            others = [word for word in words if word != f"`{field.default}`"]
+            default = f"`{field.default}`" + (f", or {', '.join(others)}" if others else "")
+        yield [f"`{name}`", default, plain(field.description or "")]
+
+
 def test_the_table_of_the_policys_fields(readme: str) -> None:
-    expected = [[f"`{name}`", plain(field.description or "")] for name, field in Policy.model_fields.items()]
-    assert rows(readme, "The language", "field") == expected
+    assert rows(readme, "The language", "field") == list(described(Policy))
 
 
 def test_the_table_of_match_keys(readme: str) -> None:

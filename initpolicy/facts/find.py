@@ -1,6 +1,6 @@
 """What surrounds each parameter, from the strongest finder that has an answer.
 
-    trace of your example_input -> trace of an input made for the model -> order inside nn.Sequential
+trace of your example_input -> trace of an input made for the model -> order inside nn.Sequential
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ class Found:
         )
 
 
-def find_signals(model: nn.Module, example_input: Any = None) -> Found:
+def find_signals(
+    model: nn.Module, example_input: Any = None, *, method: str = "", found_by: str = "trace of your example_input"
+) -> Found:
     """Trace what the model wraps; where that cannot be, fall back on order, and say so.
+
+    ``method`` is called in place of the module itself (Lightning's ``training_step``); ``found_by`` says in the audit
+    where the ``example_input`` is from.
 
     Raises:
         CannotTrace: where an ``example_input`` was given and the model does not run on it.
@@ -47,7 +52,7 @@ def find_signals(model: nn.Module, example_input: Any = None) -> Found:
     if any(is_lazy(param) for param in model.parameters()):
         return Found(signals=find_in_sequentials(model))  # planning refuses these by name
     try:
-        traced = trace(inner, example_input)
+        traced = trace(inner, example_input, method=method, found_by=found_by)
     except CannotTrace as error:
         if example_input is not None:
             raise

@@ -16,12 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from initpolicy.api import apply_policy
+from initpolicy.api import carry_out, plan_found, plan_policy
 from initpolicy.audit import Audit
 from initpolicy.errors import ApplyError, PlanError, Problem, meant
 from initpolicy.integrations.namespaces import Callback
+from initpolicy.integrations.signals import find_in_fit
 from initpolicy.integrations.trackers import track
 from initpolicy.load import load_policy
+from initpolicy.plan import Plan
 from initpolicy.policy import Policy
 
 __all__ = ["InitPolicyCallback"]
@@ -50,7 +52,9 @@ class InitPolicyCallback(Callback):
         policy: a preset's name, a path, a mapping, a DictConfig or a Policy; read at once, so mistakes show early.
         module: attribute path of the part to initialize (``"net.encoder"``); names in the policy and in the audit,
             and so the random values, are relative to it. Default: the whole LightningModule.
-        example_input: what the module is called with, to find activations.
+        example_input: what the module, or the part of it, is called with, to find activations: a tensor, a tuple, a
+            dict, a shape (in YAML ``{shape: [1, 3, 224, 224], dtype: float32}``) or a function. Default: the module's
+            ``example_input_array``, else the shapes of the first training batch.
         seed: overrides the policy's; where both are None, rank zero draws one and all ranks use it.
         trusted: packages whose functions the policy may call.
         log: whether the audit goes to the run's loggers and its folder. The ``initpolicy`` logger has it either way.
@@ -146,20 +150,22 @@ class InitPolicyCallback(Callback):
             if trainer.is_global_zero:
                 _log.info("%s: not applied: %s", self.policy.name, self._settled[pl_module])
             return
+        part = _part(pl_module, self.module)
         with _only_rank_zero_logs(trainer):
-            self.audit = apply_policy(
-                _part(pl_module, self.module),
-                self.policy,
-                example_input=self.example_input,
-                seed=self._seed(trainer),
-                trusted=self.trusted,
-            )
+            self.audit = carry_out(self._plan(trainer, pl_module, part), part)
         header = self.audit.header
         self._record = {"policy": header.policy, "fingerprint": header.fingerprint, "seed": header.seed}
         self._settled[pl_module] = "it was at an earlier fit of this module"
         _restart_averages(trainer, pl_module)
         if self._tracked and trainer.is_global_zero and not trainer.fast_dev_run:
             self._report(self.audit, trainer, pl_module)
+
+    def _plan(self, trainer: Any, pl_module: Any, part: nn.Module) -> Plan:
+        seed = self._seed(trainer)
+        if self.example_input is not None:
+            return plan_policy(part, self.policy, example_input=self.example_input, seed=seed, trusted=self.trusted)
+        found = find_in_fit(trainer, pl_module).below(self.module or "")
+        return plan_found(self.policy, part, found, seed, trusted=self.trusted)
 
     def _seed(self, trainer: Any) -> int:
         """The given seed, else the policy's, else one that rank zero drew."""

@@ -6,7 +6,7 @@ your example_input -> example_input_array -> default_cfg -> main_input_name and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,12 +26,14 @@ class Given:
     found_by: str
     said: str = ""
     """What must be said of it once."""
+    method: str = ""
+    """What is called in place of the module itself."""
 
 
-def candidates(model: nn.Module, example: Any) -> Iterator[Given]:
+def candidates(model: nn.Module, example: Any, method: str, found_by: str) -> Iterator[Given]:
     """Inputs to try, in order; a given example is the only one."""
     if example is not None:
-        yield as_call(example, "trace of your example_input")
+        yield replace(as_call(example, found_by), method=method)
         return
     for source in (_array, _default_cfg, _config, _first_layer):
         yield from source(model)

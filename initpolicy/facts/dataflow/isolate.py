@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import sys
 import warnings
@@ -140,6 +141,9 @@ def quiet() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(torch.no_grad())
+        log = logging.getLogger("torch._subclasses.fake_tensor")  # tells of every input that does not fit
+        stack.callback(setattr, log, "disabled", log.disabled)
+        log.disabled = True
         _put_back(stack, random.getstate, random.setstate)
         _put_back(stack, np.random.get_state, np.random.set_state)
         stack.enter_context(torch.random.fork_rng(devices=_devices()))

@@ -58,7 +58,8 @@ def run(
             stack.enter_context(DispatchRecord(recorder))
             stack.enter_context(FunctionRecord(recorder))
             stack.enter_context(torch.jit.optimized_execution(False))  # type: ignore[attr-defined]
-            result = made.model(*args, **kwargs)
+            called = getattr(made.model, given.method) if given.method else made.model
+            result = called(*args, **kwargs)
             _mark(result, recorder)
     finally:
         for hook in hooks:

@@ -37,12 +37,16 @@ class Traced:
     """How many were recorded."""
 
 
-def trace(model: nn.Module, example_input: Any = None) -> Traced:
+def trace(
+    model: nn.Module, example_input: Any = None, *, method: str = "", found_by: str = "trace of your example_input"
+) -> Traced:
     """Record one forward pass of an isolated copy and answer for every parameter.
 
     Args:
         example_input: a tensor, a tuple of arguments, a dict of keyword arguments, or a function that makes one;
             None: what the model says of itself (see ``inputs``).
+        method: what is called with the example input in place of the module itself.
+        found_by: what the answers say of where that input is from.
 
     Raises:
         CannotTrace: with the reason, and what to do.
@@ -57,39 +61,41 @@ def trace(model: nn.Module, example_input: Any = None) -> Traced:
     traces: list[weakref.ref[Tensor]] = []
     with quiet():
         try:
-            return _first_that_runs(model, example_input, kinds, traces, failures)
+            inputs = list(candidates(model, example_input, method, found_by))
+            return _first_that_runs(model, inputs, kinds, traces, failures, given=example_input is not None)
         finally:
             forget(traces)
 
 
 def _first_that_runs(
     model: nn.Module,
-    example_input: Any,
+    inputs: list[Given],
     kinds: tuple[Kind, ...],
     traces: list[weakref.ref[Tensor]],
     failures: list[str],
+    *,
+    given: bool,
 ) -> Traced:
-    inputs = list(candidates(model, example_input))
-    tries = [(given, kinds[0]) for given in inputs] + [(given, kinds[1]) for given in inputs[:_REAL]]
+    tries = [(each, kinds[0]) for each in inputs] + [(each, kinds[1]) for each in inputs[:_REAL]]
     done: set[tuple[int, Kind]] = set()
     while tries:
-        given, kind = tries.pop(0)
-        if (id(given), kind) in done:
+        each, kind = tries.pop(0)
+        if (id(each), kind) in done:
             continue
-        done.add((id(given), kind))
+        done.add((id(each), kind))
         try:
-            return _once(model, given, kind, traces)
+            return _once(model, each, kind, traces)
         except CannotTrace as error:
             if kind != "real":
                 raise
             failures.append(str(error))
         except Exception as error:  # the user's forward may raise anything
-            failures.append(f"{given.found_by} on {kind} tensors: {type(error).__name__}: {_short(error)}")
+            failures.append(f"{each.found_by} on {kind} tensors: {type(error).__name__}: {_short(error)}")
             if isinstance(error, _NEEDS_VALUES):
-                tries.insert(0, (given, kinds[1]))
+                tries.insert(0, (each, kinds[1]))
     if not failures:
         raise CannotTrace("nothing says what the model takes: give an example_input")
-    remedy = "" if example_input is not None else "; give an example_input"
+    remedy = "" if given else "; give an example_input"
     raise CannotTrace("; ".join(dict.fromkeys(failures)) + remedy)
 
 
