@@ -29,6 +29,7 @@ train: $(VENV)/.examples
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
 
+check: ARGS += --cov
 check: test lint types layers
 
 lint: $(VENV)/.dev
@@ -56,7 +57,7 @@ clean:
 
 # The build tools are pinned too, so nothing is built in an environment of its own.
 $(VENV)/.tools: $(INPUTS)
-	$(PYTHON) -m venv $(VENV) || $(WITHOUT_ENSUREPIP)
+	$(PYTHON) -m venv $(VENV) || { $(WITHOUT_ENSUREPIP); }
 	$(PIP) --upgrade pip setuptools wheel
 	$(PIP) editables hatchling
 	@touch $@

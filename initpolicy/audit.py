@@ -226,13 +226,12 @@ def _duplicates(plan: Plan, rows: tuple[AuditRow, ...], measures: Mapping[str, M
 def _by_chance(plan: Plan, assignment: Assignment) -> bool:
     """Whether equal values are a sign of something wrong: drawn here, or left as some constructor drew them.
 
-    A part that leaves nothing to chance has no error of the mean; what a user's function does is not known; some
-    laws repeat.
+    Not where a law repeats itself, nor where there is none: what a user's function does is not known.
     """
     if assignment.status != "initialized":
         return assignment.status in ("kept", "unmatched")
     laws = [part.law for part in assignment.parts if plan.initializers[part.initializer].random]
-    return any(law is not None and law.mean_error > 0 and law.kind not in _REPEATING for law in laws)
+    return any(law is not None and law.kind not in _REPEATING for law in laws)
 
 
 def _flagged(row: AuditRow, same: Mapping[str, str]) -> AuditRow:

@@ -310,6 +310,18 @@ def test_a_tied_tensor_is_written_once_under_all_its_names() -> None:
     assert model["head"].weight is model["embed"].weight
 
 
+def test_a_tied_tensors_values_do_not_depend_on_which_name_comes_first() -> None:
+    def tied(*order: str) -> nn.ModuleDict:
+        layers = {"embed": nn.Embedding(10, 4), "head": nn.Linear(4, 10, bias=False)}
+        layers["head"].weight = layers["embed"].weight
+        return nn.ModuleDict({name: layers[name] for name in order})
+
+    one, other = tied("embed", "head"), tied("head", "embed")
+    apply_policy(one, policy())
+    apply_policy(other, policy())
+    assert bits(one.get_parameter("embed.weight")) == bits(other.get_parameter("embed.weight"))
+
+
 def test_a_module_that_is_used_twice_is_written_once() -> None:
     layer = nn.Linear(3, 3)
     model = nn.Sequential(layer, nn.ReLU(), layer)
@@ -603,6 +615,16 @@ def test_without_a_seed_one_number_is_drawn_and_recorded() -> None:
     again = apply_policy(models[2], policy(seed=first.seed))
     assert everything(models[2]) == everything(models[0])
     assert again == first
+
+
+def test_a_seed_is_drawn_on_the_cpu_whatever_the_default_device() -> None:
+    seeds = []
+    for device in ("cpu", "meta"):
+        model = nn.Linear(4, 3)
+        torch.manual_seed(11)
+        with torch.device(device):
+            seeds.append(apply_policy(model, policy(seed=None)).seed)
+    assert seeds[0] == seeds[1]
 
 
 def test_the_plan_draws_no_seed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -188,6 +189,26 @@ def test_one_line_in_the_defaults_list_and_one_for_the_callback(
 ) -> None:
     found = install.run(program("defaults: [init: he_relu, callbacks: init_policy]"), "init=lecun_selu")
     assert (found["policy"], found["callbacks"]) == ("lecun_selu", {"init_policy": "InitPolicyCallback"})
+
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "train.py": ("init=he_relu", "model=mlp", "trainer.max_epochs=1"),
+    "standalone.py": (),
+    "existing_lightning_project/main.py": ("trainer.max_epochs=1",),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_run_with_an_installed_wheel(name: str, from_wheel: Install, root: Path, tmp_path: Path) -> None:
+    """As they stand, copied away from the checkout, from an empty folder."""
+    shutil.copytree(root / "examples", tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "empty").mkdir()
+    command = [str(from_wheel.python), str(tmp_path / "copy" / name), *EXAMPLES[name]]
+    done = subprocess.run(
+        command, cwd=tmp_path / "empty", env=from_wheel.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "empty").rglob("init_audit.csv"))) == 1
 
 
 def test_without_an_install_there_is_none(tmp_path: Path) -> None:
