@@ -1,0 +1,1 @@
+"""Models of timm and transformers, and what is right for their weights."""
