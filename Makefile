@@ -3,6 +3,7 @@
 #   make train                                    train the example on scanned digits
 #   make train ARGS="init=lecun_selu model=mlp"   the same, with Hydra overrides (the last word wins)
 #   make test                                     run the tests
+#   make bench                                    time the trace beside torch.export
 #   make zoo                                      hold the tracer against models of timm and transformers
 #   make check                                    what CI runs: test, lint, types, layers
 
@@ -19,7 +20,7 @@ WITHOUT_ENSUREPIP := $(PYTHON) -m venv --clear --without-pip $(VENV) \
 	&& $(PYTHON) -m pip --python $(BIN)/python install --quiet --constraint constraints.txt pip
 
 .DELETE_ON_ERROR:
-.PHONY: help train test zoo check lint format types layers schema wheel clean
+.PHONY: help train test zoo bench check lint format types layers schema wheel clean
 
 help:
 	@sed -n 's/^#  *make/make/p' Makefile
@@ -34,6 +35,9 @@ check: ARGS += --cov
 # Both sets of extras; every model, which takes half an hour.
 zoo: $(VENV)/.dev $(VENV)/.parity
 	INITPOLICY_ZOO=1 $(BIN)/python -m pytest tests/zoo $(ARGS)
+
+bench: $(VENV)/.dev $(VENV)/.parity
+	$(BIN)/python benchmarks/trace.py $(ARGS)
 
 check: test lint types layers
 

@@ -3,7 +3,8 @@
     python benchmarks/trace.py [--repeats 5] [--threads 2] [--only resnet50]
 
 Each contender takes its turn on each model, so that what else the machine does falls on all of them alike; a median
-is of the runs after the first. AnyInit has no tracing of its own to call: its time is that of a whole initialization.
+is of the runs after the first. AnyInit has no tracing of its own to call: its time is that of a whole initialization,
+from the model alone, which is its fastest way (given the input's shape as well, it runs a validation on top).
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ class Timing:
 
     first: float | None = None
     median: float | None = None
+    processor: float | None = None
+    """Median of the processor's time, which a busy machine stretches less."""
     operations: int = 0
     why: str = ""
 
@@ -148,7 +151,7 @@ def contenders() -> tuple[Contender, ...]:
 def measure(case: Case, repeats: int, against: tuple[Contender, ...]) -> dict[str, Timing]:
     """The contenders take turns; one that fails once is not asked again."""
     model, given = case.make().eval(), case.given()
-    times: dict[str, list[float]] = {contender.name: [] for contender in against}
+    times: dict[str, list[tuple[float, float]]] = {contender.name: [] for contender in against}
     operations: dict[str, int] = {}
     failed = {contender.name: "not run without memory" for contender in against if not contender.takes(model)}
     for _ in range(repeats + 1):
@@ -156,17 +159,22 @@ def measure(case: Case, repeats: int, against: tuple[Contender, ...]) -> dict[st
             if contender.name in failed:
                 continue
             chosen = copy.deepcopy(model) if contender.writes else model
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             try:
                 operations[contender.name] = contender.run(chosen, given)
             except Exception as error:  # a contender may not take every model
                 failed[contender.name] = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
             else:
-                times[contender.name].append(time.perf_counter() - start)
+                times[contender.name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return {
         name: Timing(why=failed[name])
         if name in failed
-        else Timing(first=taken[0], median=statistics.median(taken[1:]), operations=operations[name])
+        else Timing(
+            first=taken[0][0],
+            median=statistics.median(wall for wall, _ in taken[1:]),
+            processor=statistics.median(busy for _, busy in taken[1:]),
+            operations=operations[name],
+        )
         for name, taken in times.items()
     }
 
@@ -178,24 +186,29 @@ def _seconds(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
+def _ratio(other: float | None, ours: float | None) -> str:
+    return f"{other / ours:.1f} ×" if other and ours else ""
+
+
 def report(results: Mapping[str, Mapping[str, Timing]], against: tuple[Contender, ...]) -> Table:
     table = Table(title="seconds a trace: median of the warm runs, and how many times ours")
     table.add_column("model")
-    for heading in ("ops", "first", "median", "ms/op", "promised"):
+    for heading in ("ops", "first", "median", "cpu", "ms/op", "promised"):
         table.add_column(heading, justify="right")
     for contender in against[1:]:
-        table.add_column(contender.name, justify="right")
-        table.add_column("ratio", justify="right")
+        for heading in (contender.name, "ratio", "cpu", "ratio"):
+            table.add_column(heading, justify="right")
     for case in CASES:
         if case.name not in results:
             continue
         ours = results[case.name]["initpolicy"]
         each = "" if not ours.median else f"{1000 * ours.median / max(ours.operations, 1):.2f}"
-        cells = [case.name, str(ours.operations), _seconds(ours.first), _seconds(ours.median), each, f"{case.promise}"]
+        times = [_seconds(ours.first), _seconds(ours.median), _seconds(ours.processor)]
+        cells = [case.name, str(ours.operations), *times, each, f"{case.promise}"]
         for contender in against[1:]:
             other = results[case.name][contender.name]
-            ratio = f"{other.median / ours.median:.1f} ×" if other.median and ours.median else ""
-            cells += [_seconds(other.median), ratio]
+            cells += [_seconds(other.median), _ratio(other.median, ours.median)]
+            cells += [_seconds(other.processor), _ratio(other.processor, ours.processor)]
         table.add_row(*cells)
     return table
 
@@ -208,7 +221,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(asked.threads)
-    console, against = Console(width=120), contenders()
+    console, against = Console(width=150), contenders()
     results = {
         case.name: measure(case, asked.repeats, against) for case in CASES if not asked.only or case.name in asked.only
     }

@@ -132,8 +132,14 @@ def plan_found(
 
 def carry_out(plan: Plan, model: nn.Module) -> Audit:
     """Write what was planned, measure it, and tell the logger."""
-    drawn = _drawn() if plan.seed is None else plan.seed
-    audit = audit_of(plan, write(plan, model, drawn), drawn)
+    before = torch.default_generator.get_state()
+    seed = _drawn() if plan.seed is None else plan.seed
+    try:
+        measures = write(plan, model, seed)
+    except BaseException:
+        torch.default_generator.set_state(before)  # as if no seed had been drawn
+        raise
+    audit = audit_of(plan, measures, seed)
     _tell(audit)
     return audit
 

@@ -71,7 +71,10 @@ class Plan:
 
 def fingerprint(name: str, seed: int | None, assignments: tuple[Assignment, ...]) -> str:
     """16 hex digits that two plans share when they ask for the same values under the same seed."""
-    asked = [[a.name, a.shape, a.facts.padding_idx, list(map(_asked, a.parts))] for a in assignments]
+    asked = [
+        [sorted(site.name for site in a.facts.sites), a.shape, a.facts.padding_idx, list(map(_asked, a.parts))]
+        for a in assignments
+    ]
     text = json.dumps([name, seed, sorted(asked, key=lambda entry: str(entry[0]))], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -24,14 +24,12 @@ from torch import Tensor, nn
 from initpolicy.facts.activations import (
     VOCABULARY,
     activation_of,
-    described,
-    elementwise,
     named,
     normalise,
-    own_activation,
-    recognise,
 )
 from initpolicy.facts.gains import exact_gains, gain
+from initpolicy.facts.own import elementwise, own_activation
+from initpolicy.facts.recognize import described, recognise
 from initpolicy.records import Activation
 
 Array = NDArray[np.float64]

@@ -18,6 +18,7 @@ from torch import nn
 
 import initpolicy
 from initpolicy import (
+    ApplyError,
     Audit,
     AuditRow,
     InitPolicyError,
@@ -311,3 +312,14 @@ def test_a_survey_writes_nothing() -> None:
     assert [param.name for param in facts.params] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert facts.params[0].sites[0].signal.following[0].activation.name == "relu"
     assert everything(model) == before
+
+
+def test_an_error_gives_back_the_seed_that_was_drawn() -> None:
+    model = nn.Linear(2, 2)
+    with torch.no_grad():
+        model.bias.fill_(torch.nan)
+    before = torch.get_rng_state()
+    rules = {"w": {"init": {"weight": {"name": "normal", "std": 1}}}}
+    with pytest.raises(ApplyError):
+        apply_policy(model, {"unmatched": "keep", "rules": rules})
+    assert torch.equal(torch.get_rng_state(), before)

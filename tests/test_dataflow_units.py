@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from initpolicy.facts.dataflow import CannotTrace, Traced, trace
 from initpolicy.facts.dataflow.graph import Graph, Taint
 from initpolicy.facts.dataflow.inputs import as_call, candidates
-from initpolicy.facts.dataflow.isolate import isolate, quiet
+from initpolicy.facts.dataflow.isolate import isolate
 from initpolicy.facts.dataflow.operations import canonical
 from initpolicy.facts.dataflow.run import run
 from initpolicy.facts.dataflow.sites import effective_names
 from initpolicy.facts.dataflow.tensors import Box
+from initpolicy.facts.quiet import quiet
 
 
 class Calls(nn.Module):

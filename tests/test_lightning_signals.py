@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from initpolicy import InitPolicyCallback, PlanError
+from initpolicy.facts.find import Found, find_signals
+from initpolicy.integrations import signals
 
 pytestmark = [*QUIET, pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")]
 
@@ -92,6 +94,31 @@ def fit(net: Net, data: Any, tmp_path: Path, **options: Any) -> dict[str, tuple[
 
 def test_forward_takes_the_first_part_of_the_batch(tmp_path: Path) -> None:
     found = fit(Net(), DataLoader(Rows(), batch_size=2), tmp_path)
+    assert found == {"one.weight": ("relu", BATCH), "two.weight": ("identity", BATCH)}
+
+
+def test_no_more_is_traced_than_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole batch does not fit this forward, its first part does and answers for everything."""
+    asked: list[str] = []
+
+    def counted(module: nn.Module, arguments: Any, **rest: Any) -> Found:
+        asked.append(rest["method"])
+        return find_signals(module, arguments, **rest)
+
+    monkeypatch.setattr(signals, "find_signals", counted)
+    fit(Net(), DataLoader(Rows(), batch_size=2), tmp_path)
+    assert asked == ["", ""]
+
+
+def test_training_step_answers_for_what_forward_leaves_unused(tmp_path: Path) -> None:
+    class Encoder(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.one(x))
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return nn.functional.cross_entropy(self.two(self(batch[0])), batch[1])
+
+    found = fit(Encoder(), DataLoader(Rows(), batch_size=2), tmp_path)
     assert found == {"one.weight": ("relu", BATCH), "two.weight": ("identity", BATCH)}
 
 

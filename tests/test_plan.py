@@ -37,7 +37,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.parameter import UninitializedParameter
 
-from initpolicy.api import apply_policy
+from initpolicy.api import apply_policy, plan_policy
 from initpolicy.errors import PlanError, PolicyError
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Initializer, fixed
@@ -850,3 +850,18 @@ def test_pretrained_is_checked_while_planning(tmp_path: Path) -> None:
 def test_a_module_without_parameters_has_an_empty_plan() -> None:
     made = plan(nn.ReLU(), {"all": rule(0)}, unused="ignore")
     assert (made.assignments, made.rows, made.notes) == ((), (), ())
+
+
+def test_the_fingerprint_of_a_tied_tensor_does_not_depend_on_which_name_comes_first() -> None:
+    """Nor do its values."""
+    policy = {"rules": {"all": {"init": {"*": {"name": "normal", "std": 1}}}}}
+
+    def tied(first: str, second: str) -> nn.Module:
+        model = nn.ModuleDict({first: nn.Linear(3, 3, bias=False), second: nn.Linear(3, 3, bias=False)})
+        model["a"].weight = model["b"].weight
+        return model
+
+    one, other = plan_policy(tied("a", "b"), policy, seed=1), plan_policy(tied("b", "a"), policy, seed=1)
+    untied = plan_policy(nn.ModuleDict({n: nn.Linear(3, 3, bias=False) for n in "ab"}), policy, seed=1)
+    assert [a.name for a in one.assignments] != [a.name for a in other.assignments]
+    assert one.fingerprint == other.fingerprint != untied.fingerprint

@@ -23,8 +23,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from initpolicy.facts.activations import activation_of, elementwise, keeps_forward, own_activation, trial
+from initpolicy.facts.activations import activation_of, keeps_forward
 from initpolicy.facts.classes import plain_class
+from initpolicy.facts.own import elementwise, own_activation, trial
 from initpolicy.facts.wrappers import unwrap
 from initpolicy.records import Activation, Hit, Signal
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from initpolicy.facts.dataflow.isolate import quiet
 from initpolicy.facts.find import CannotTrace, Found, find_signals
+from initpolicy.facts.quiet import quiet
 from initpolicy.integrations.batches import first_batch
 
 __all__ = ["find_in_fit"]
@@ -27,9 +27,15 @@ def find_in_fit(trainer: Any, module: nn.Module) -> Found:
     if getattr(module, "example_input_array", None) is None:
         with quiet():
             batch = first_batch(trainer)
-        tries = [found for call in _calls(batch) if (found := _tried(module, *call)) is not None]
-        if tries:
-            return min(tries, key=_unanswered)
+        best: Found | None = None
+        for arguments, method in _calls(batch):
+            found = _tried(module, arguments, method)
+            if found is not None and (best is None or _unanswered(found) < _unanswered(best)):
+                best = found
+            if best is not None and not _unanswered(best):
+                break
+        if best is not None:
+            return best
     return find_signals(module)
 
 

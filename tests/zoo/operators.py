@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +17,17 @@ BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 @functools.cache
 def declare() -> tuple[Any, ...]:
-    """Declare the operators that torchvision's extension declares, so that the rest of it can be imported without it.
+    """Declare two operators that torchvision's extension declares, unless it can be loaded and does so itself.
 
     Its wheel is built against CUDA, and importing it registers shape functions for these two by name. What is
     returned keeps the declarations alive.
     """
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return ()
+    for extension in sorted(Path(spec.origin).parent.glob("_C*.so")):
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]
     made = []
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):

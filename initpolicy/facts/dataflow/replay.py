@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from initpolicy.facts.activations import VOCABULARY, Function, described
+from initpolicy.facts.activations import VOCABULARY, Function
 from initpolicy.facts.dataflow import operations as ops
 from initpolicy.facts.dataflow.graph import Graph, Node, Ref, Taint, Value
+from initpolicy.facts.recognize import described
 from initpolicy.records import Activation
 
 __all__ = ["Replay"]
@@ -188,7 +189,7 @@ class Replay:
             args, named = _fill(node.args, look), {name: _fill(part, look) for name, part in node.kwargs.items()}
             named = {name: "cpu" if name == "device" else part for name, part in named.items()}
             result = node.func(*args, **named)
-        except Exception:
+        except Exception:  # an operation that needs what the replay does not have
             return None
         if node.op == "setitem":
             result = args[0]

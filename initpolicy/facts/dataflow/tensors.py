@@ -99,6 +99,7 @@ def _apart(axes: list[tuple[int, int, int]], gap: int) -> bool:
 
 
 def storage_of(tensor: Tensor) -> int | None:
+    """Which memory the tensor lies in; None for one that has none: sparse, or a wrapper of others."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError, AttributeError, TypeError):

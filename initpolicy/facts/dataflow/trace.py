@@ -13,11 +13,12 @@ from torch.nn.parameter import is_lazy
 
 from initpolicy.facts.dataflow.graph import Graph
 from initpolicy.facts.dataflow.inputs import Given, candidates
-from initpolicy.facts.dataflow.isolate import CannotTrace, Kind, isolate, quiet
+from initpolicy.facts.dataflow.isolate import CannotTrace, Kind, isolate
 from initpolicy.facts.dataflow.leaks import forget
 from initpolicy.facts.dataflow.resolve import Resolver
 from initpolicy.facts.dataflow.run import run
 from initpolicy.facts.dataflow.sites import effective_names, sibling_of
+from initpolicy.facts.quiet import quiet
 from initpolicy.records import Signal
 
 __all__ = ["Traced", "trace"]
