@@ -32,7 +32,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
 
 check: ARGS += --cov
-# Both sets of extras; every model, which takes half an hour.
+# Both sets of extras; every model, a few minutes.
 zoo: $(VENV)/.dev $(VENV)/.parity
 	INITPOLICY_ZOO=1 $(BIN)/python -m pytest tests/zoo $(ARGS)
 
