@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from initpolicy import apply_policy, plan_policy
-from initpolicy.apply import CHUNK, write
+from initpolicy.apply import write
 from initpolicy.errors import ApplyError
 from initpolicy.initializers.base import Initializer
 from initpolicy.streams import BLOCK
+from initpolicy.writing.fill import CHUNK
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 

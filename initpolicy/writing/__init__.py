@@ -1,0 +1,1 @@
+"""What `apply` is made of: targets, what refuses them, values made beforehand, pieces of memory, what fills them."""

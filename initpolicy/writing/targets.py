@@ -1,0 +1,55 @@
+"""Plan + model -> where each parameter hangs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from initpolicy.effective import effective, stored
+from initpolicy.facts.locate import locate
+from initpolicy.plan import Plan
+from initpolicy.records import Assignment
+
+__all__ = ["Target", "targets_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A parameter of the plan, and where it hangs in the model."""
+
+    assignment: Assignment
+    owner: nn.Module
+    local: str
+
+    @property
+    def name(self) -> str:
+        return self.assignment.name
+
+    @property
+    def written(self) -> bool:
+        return self.assignment.status == "initialized"
+
+    @property
+    def through(self) -> str:
+        """What stands between the stored and the used tensor; empty for a plain parameter."""
+        return ", ".join(self.assignment.facts.parametrization)
+
+    @property
+    def stored(self) -> tuple[Tensor, ...]:
+        """What the model holds of it: a plain parameter holds itself."""
+        return stored(self.owner, self.local)
+
+    def tensor(self) -> Tensor:
+        """The tensor in use, without side effects; of a plain parameter the very memory that is stored."""
+        return effective(self.owner, self.local).detach()
+
+
+def targets_of(plan: Plan, model: nn.Module) -> list[Target]:
+    """Every tensor of the plan once, in its order."""
+    return [
+        Target(assignment=a, owner=owner, local=local)
+        for a in plan.assignments
+        if not a.tied_to
+        for owner, local in [locate(model, a.facts.path)]
+    ]

@@ -1,0 +1,82 @@
+"""Why a parameter cannot be written, or cannot stay as it is. Reads, and touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from initpolicy.facts.memory import overlapping, overlaps_itself
+from initpolicy.facts.survey import DRAWN
+from initpolicy.writing.prepare import said
+from initpolicy.writing.targets import Target
+
+__all__ = ["all_finite", "shared", "unusable"]
+
+
+def unusable(targets: list[Target]) -> Iterator[tuple[str, str]]:
+    """(parameter, reason) for what cannot be written, and for what no rule writes and no one could train from."""
+    for target in targets:
+        why = _why_not_written(target) if target.written else _why_not_left(target)
+        if why:
+            yield target.name, why
+
+
+def _why_not_written(target: Target) -> str:
+    """Why the parameter cannot be written, or nothing."""
+    for tensor in target.stored:
+        if tensor.is_meta:
+            return "is on the meta device; give it memory first: model.to_empty(device='cpu')"
+        if type(tensor.detach()) is not Tensor:
+            kind, remedy = type(tensor.detach()).__name__, "apply before it is sharded or converted, or exclude it"
+            return f"is a {kind}, whose elements cannot be written one by one; {remedy}"
+        if hasattr(tensor, "ds_shape") and not tensor.numel():
+            return "is partitioned by DeepSpeed (ZeRO-3) and empty here; apply before, or inside GatheredParameters"
+        if tensor.layout is not torch.strided:
+            return f"is stored as {tensor.layout}, whose elements cannot be written one by one; exclude it"
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            return "was made under torch.inference_mode, where alone it can be written; build the model outside"
+        if overlaps_itself(tensor):
+            return "has elements that share memory, as expand() makes them; give it a clone() first"
+    try:
+        shape = tuple(target.tensor().shape)
+    except Exception as error:  # a user's parametrization may raise anything
+        return f"cannot be read through {target.through} ({said(error)}); exclude it"
+    if shape != target.assignment.shape:
+        return f"has shape {shape} now, but the plan was made for {target.assignment.shape}; plan again"
+    return ""
+
+
+def _why_not_left(target: Target) -> str:
+    """Why the parameter cannot stay as it is, or nothing."""
+    status, spared = target.assignment.status, target.assignment.facts.untouchable
+    for tensor in target.stored:
+        if is_lazy(tensor):
+            return ""
+        if tensor.is_meta:
+            return f"is on the meta device and would stay there: {status}; add a rule for it, or give it values first"
+        if not spared and not all_finite(tensor):
+            return (
+                f"holds values that are not finite and would keep them: {status}; add a rule for it, "
+                "or, if they are meant, set its attribute _no_reinit to True"
+            )
+    return ""
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether all are finite, as far as that can be told."""
+    if type(tensor.detach()) is not Tensor or tensor.layout is not torch.strided or tensor.dtype not in DRAWN:
+        return True
+    return tensor.numel() == 0 or bool(torch.isfinite(tensor).all())
+
+
+def shared(targets: list[Target], model: nn.Module) -> Iterator[tuple[str, str]]:
+    """(parameter, reason) where a write would change another parameter or a buffer too."""
+    held = [(target.name, tensor, target.written) for target in targets for tensor in target.stored]
+    held += [(f"the buffer {name}", tensor, False) for name, tensor in model.named_buffers()]
+    for pair in sorted(overlapping([tensor for _, tensor, _ in held])):
+        one, other = sorted((held[index] for index in pair), key=lambda entry: not entry[2])  # a written one first
+        if one[2] and one[0] != other[0]:
+            yield one[0], f"shares memory with {other[0]}; make them one parameter, or give each its own by clone()"
