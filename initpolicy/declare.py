@@ -12,7 +12,7 @@ from initpolicy.matching import nearest_name
 from initpolicy.policy import Declared
 from initpolicy.records import Activation, Hit, ModelFacts, Signal, Site
 
-__all__ = ["declare", "wrongly_declared"]
+__all__ = ["declare", "wrongly_declared", "wrongly_registered"]
 
 
 def declare(model: ModelFacts, declared: Mapping[str, Declared]) -> ModelFacts:
@@ -31,19 +31,24 @@ def declare(model: ModelFacts, declared: Mapping[str, Declared]) -> ModelFacts:
 def _at(site: Site, stated: list[tuple[re.Pattern[str], Activation]]) -> Site:
     for regex, activation in stated:
         if regex.search(site.owner.name):
-            signal = replace(site.signal, following=(Hit(activation=activation),), found_by="declared")
+            hit = Hit(activation=activation)
+            signal = replace(site.signal, following=(hit,), further_following=(), found_by="declared")
             return replace(site, signal=signal)
     return site
 
 
 def _activation(entry: Declared, model: ModelFacts) -> Activation | None:
-    """The vocabulary's, or a class of the model's with the gains that were found for it; None: no one knows it."""
+    """The vocabulary's, the program's own, or a class of the model's with the gains that were found for it; or None."""
     if normalise(entry.name):
         try:
             return named(entry.name, entry.arguments)
         except ValueError:
             return None
-    if entry.name not in _classes(model) or entry.arguments:
+    if entry.arguments:
+        return None
+    if entry.name in model.activations:
+        return model.activations[entry.name]
+    if entry.name not in _classes(model):
         return None
     found = (hit.activation for signal in _signals(model) for hit in (*signal.following, *signal.preceding))
     own = (activation for activation in found if activation.class_name == entry.name)
@@ -77,9 +82,25 @@ def _mistake(entry: Declared, model: ModelFacts) -> str:
             return str(error)
         return ""
     classes = _classes(model)
+    if entry.name in model.activations:
+        return f"{entry.name} takes no arguments, not {', '.join(entry.arguments)}" if entry.arguments else ""
     if entry.name not in classes:
-        words = {*VOCABULARY, *classes, *(alias for known in VOCABULARY.values() for alias in known.aliases)}
+        words = {
+            *VOCABULARY,
+            *classes,
+            *model.activations,
+            *(alias for known in VOCABULARY.values() for alias in known.aliases),
+        }
         return f"{entry.name!r} is no known activation and no class of this model{meant(entry.name, words)}"
     if entry.arguments:
         return f"{entry.name} is a class of this model, which takes no arguments here, not {', '.join(entry.arguments)}"
     return ""
+
+
+def wrongly_registered(model: ModelFacts) -> Iterator[tuple[str, str]]:
+    """(place, sentence) for names given to activations that are the names of other classes of the model."""
+    for name in sorted(_classes(model) & model.activations.keys()):
+        own = model.activations[name].class_name
+        if own != name:
+            what = f"the class {own}" if own else "a function"
+            yield f"activations[{name!r}]", f"the model has a class of this name; choose another name for {what}"

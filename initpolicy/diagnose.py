@@ -34,13 +34,14 @@ def unknown_words(policy: Policy, model: ModelFacts) -> Iterator[tuple[str, str,
     words = {
         *VOCABULARY,
         *classes,
+        *model.activations,
         *(word for known in VOCABULARY.values() for word in (*known.aliases, *known.classes)),
     }
     attributes = {name for module in model.modules for name in module.attributes}
     for rule, place, match in _matches(policy):
         for key, names in (("activation", match.activation), ("input_activation", match.input_activation)):
             for name in names:
-                if not normalise(name) and name not in classes:
+                if not normalise(name) and name not in classes and name not in model.activations:
                     hint = meant(name, words)
                     yield rule, f"{place}.{key}", f"{name!r} is no known activation and no class of this model{hint}"
         if match.where is None or not any(map(Matcher(match, model).module_holds, model.modules)):

@@ -1,4 +1,4 @@
-"""What can go wrong: one base, three children, each carrying every problem found, not the first."""
+"""What can go wrong: one base, few children, each carrying every problem found, not the first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ["ApplyError", "InitPolicyError", "PlanError", "PolicyError", "Problem", "meant", "shown"]
+__all__ = ["ApplyError", "CannotTrace", "InitPolicyError", "PlanError", "PolicyError", "Problem", "meant", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,13 @@ class PlanError(InitPolicyError):
 
 class ApplyError(InitPolicyError):
     """The plan fits but the weights cannot be written, or are not what was asked."""
+
+
+class CannotTrace(InitPolicyError):
+    """The model was not traced; the message says why and what to do. The public functions make a PlanError of it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Problem("", "", why))
 
 
 def meant(word: str, known: Iterable[str]) -> str:

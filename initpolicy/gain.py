@@ -12,23 +12,32 @@ from initpolicy.facts.gains import gain as gain_of
 from initpolicy.policy import Policy
 from initpolicy.records import Activation, Hit, Signal
 
-__all__ = ["REMEDY", "decide_gain", "found_gain"]
+__all__ = ["DEFAULT", "REMEDY", "WHOSE", "decide_gain", "found_gain"]
 
 REMEDY = "give an example_input, or state it under 'activations'"
+DEFAULT = "the initializer's default"
+"""Whose gain it is where nothing is said of one."""
 _DEFAULT = math.sqrt(2.0)
 """What torch.nn.init.kaiming_* takes when nothing is said: leaky_relu of slope 0."""
-_GUESSED = frozenset({"sequential"})
+_GUESSED = frozenset({"sequential", "torch.fx"})
 """How an activation was found where several answers leave the gain open; a trace ranks them."""
 
 Whose = Literal["following", "preceding", "theory"]
-_WHOSE = ("following", "preceding", "theory")
+WHOSE = ("following", "preceding", "theory")
 
 
-def decide_gain(given: Mapping[str, Any], default: float | None, signal: Signal, policy: Policy) -> tuple[float, str]:
+def decide_gain(
+    given: Mapping[str, Any],
+    default: float | None,
+    signal: Signal,
+    policy: Policy,
+    own: Mapping[str, Activation] | None = None,
+) -> tuple[float, str]:
     """The gain and where it comes from, in this order.
 
     1. a number given as ``gain`` beats all (torch issue 54030);
-    2. ``nonlinearity``: an activation's name (a rectifier's slope in ``a``), or ``following | preceding | theory``;
+    2. ``nonlinearity``: an activation's name (a rectifier's slope in ``a``), one of the program's ``own`` too, or
+       ``following | preceding | theory``;
     3. ``a`` alone: leaky_relu of that slope, as in torch.nn.init.kaiming_*;
     4. ``gain: auto``: what the policy's ``nonlinearity`` asks for;
     5. the initializer's ``default``, or where it has none, as 4, and torch's own default of √2 where that fails.
@@ -39,30 +48,30 @@ def decide_gain(given: Mapping[str, Any], default: float | None, signal: Signal,
     number, word, slope, mode = given.get("gain"), given.get("nonlinearity"), given.get("a"), given.get("mode")
     if number is not None and number != "auto":
         return float(number), "given"
-    if word in _WHOSE:
+    if word in WHOSE:
         return found_gain(word, mode, signal, policy)
     if word is not None or slope is not None:
-        activation = _stated("leaky_relu" if word is None else str(word), slope)
+        activation = (own or {}).get(str(word)) or _stated("leaky_relu" if word is None else str(word), slope, own)
         return gain_of(activation, mode=policy.gains), f"given {activation}"
     if number == "auto":
         return found_gain(policy.nonlinearity, mode, signal, policy)
     if default is not None:
-        return default, ""
+        return default, DEFAULT
     try:
         return found_gain(policy.nonlinearity, mode, signal, policy)
     except ValueError as error:
         return _DEFAULT, f"torch's default: {_brief(error)}"
 
 
-def _stated(word: str, slope: object) -> Activation:
+def _stated(word: str, slope: object, own: Mapping[str, Activation] | None) -> Activation:
     """The activation of this name.
 
     As in torch.nn.init, a leaky_relu of no stated slope has slope 0, and only rectifiers heed ``a``.
     """
     if not normalise(word):
         aliases = [alias for known in VOCABULARY.values() for alias in known.aliases]
-        hint = meant(word, [*VOCABULARY, *aliases, *_WHOSE])
-        raise ValueError(f"nonlinearity {word!r} is no known activation, nor one of {', '.join(_WHOSE)}{hint}")
+        hint = meant(word, [*VOCABULARY, *aliases, *(own or {}), *WHOSE])
+        raise ValueError(f"nonlinearity {word!r} is no known activation, nor one of {', '.join(WHOSE)}{hint}")
     activation = named(word)
     if activation.name == "prelu" and slope is None:
         return activation
@@ -94,7 +103,9 @@ def found_gain(whose: Whose, mode: object, signal: Signal, policy: Policy) -> tu
         raise ValueError(f"the {side} activation is ambiguous: {_names(hits)}; {REMEDY}")
     if isinstance(gains[0], str):
         raise ValueError(gains[0])
-    return gains[0], f"{side} {hits[0].activation}"
+    several = list(dict.fromkeys(str(hit.activation) for hit in hits))
+    first = f", first of {' | '.join(several)}" if len(several) > 1 else ""
+    return gains[0], f"{side} {several[0]}{', backward' if backward else ''}{first}"
 
 
 def _gain(hit: Hit, policy: Policy, backward: bool) -> float | str:

@@ -1,4 +1,4 @@
-"""Does a match hold at a site? Asked once for each module where only the module counts, else for each site."""
+"""Does a match hold at a site? Asked once for each class, or for all that a module holds, where no more counts."""
 
 from __future__ import annotations
 
@@ -54,31 +54,50 @@ class Matcher:
         self._where = _condition(_tree(match.where)) if match.where else None
         self._asked = tuple(parse(match.where).names) if match.where else ()
         self._not = Matcher(match.not_, model) if match.not_ else None
+        self._of_module_alone = not (match.activation or match.input_activation or match.where or match.not_)
         self._typed: dict[int, bool] = {}
+        """By class, as `_around`."""
         self._around: dict[int, bool] = {}
         self._below: dict[int, bool] = {}
-        self._of_module: dict[int, bool] = {}
-        self._groups: dict[int, Mapping[str, float]] = {}
+        """By parent, as `_covered`: one answer for all that it holds."""
+        self._covered: dict[int, bool] = {}
         self._values: Mapping[str, int] | None = None
 
     def holds(self, param: ParamFacts, site: Site, variables: Variables) -> bool:
         """Every key given holds at this site. A ``where`` that has no value there raises FormulaError."""
-        return self._holds_at(site.owner, param, site, variables) and self.not_holds(param, site, variables)
+        if not self.module_holds(site.owner):
+            return False
+        return self._of_module_alone or (
+            self._holds_at(site.owner, param, site, variables) and self.not_holds(param, site, variables)
+        )
 
     def holds_above(self, param: ParamFacts, site: Site, variables: Variables) -> bool:
         """It holds at the site, or would with some ancestor in the owner's place: descendants are covered.
 
         What ``not`` names is spared with its descendants.
         """
+        if not self._covers(site.owner):
+            return False
         if not any(self._holds_at(module, param, site, variables) for module in (site.owner, *ancestors(site.owner))):
             return False
         return self._not is None or not self._not.holds_above(param, site, variables)
 
+    def _covers(self, module: ModuleFacts) -> bool:
+        """Whether `module_holds` for it or for an ancestor."""
+        if self.module_holds(module):
+            return True
+        above = module.parent
+        if above is None:
+            return False
+        known = self._covered.get(id(above))
+        if known is None:
+            known = self._covered[id(above)] = self._covers(above)
+        return known
+
     def _holds_at(self, module: ModuleFacts, param: ParamFacts, site: Site, variables: Variables) -> bool:
         """Every key but ``not``."""
-        return (
-            self.module_holds(module)
-            and self.following_holds(site)
+        return self.module_holds(module) and (
+            self.following_holds(site)
             and self.preceding_holds(site)
             and self.where_holds(param, site, variables, module)
         )
@@ -87,12 +106,11 @@ class Matcher:
 
     def module_holds(self, module: ModuleFacts) -> bool:
         """The keys that ask about the module alone: type, name, inside."""
-        known = self._of_module.get(id(module))
-        if known is None:
-            known = self._of_module[id(module)] = (
-                self.type_holds(module) and self.name_holds(module) and self.inside_holds(module)
-            )
-        return known
+        return (
+            (not self.match.type or self.type_holds(module))
+            and (not self.match.inside or self.inside_holds(module))
+            and (not self._regexes or self._search(module) is not None)
+        )
 
     def type_holds(self, module: ModuleFacts) -> bool:
         """The ``type`` key alone."""
@@ -106,11 +124,12 @@ class Matcher:
         """The ``inside`` key alone."""
         if not self.match.inside:
             return True
-        above, known = module.parent, self._below.get(id(module))
+        above = module.parent
+        if above is None:
+            return False
+        known = self._below.get(id(above))
         if known is None:
-            known = self._below[id(module)] = above is not None and (
-                _known(self._around, above, self.match.inside) or self.inside_holds(above)
-            )
+            known = self._below[id(above)] = _known(self._around, above, self.match.inside) or self.inside_holds(above)
         return known
 
     def following_holds(self, site: Site) -> bool:
@@ -120,6 +139,19 @@ class Matcher:
     def preceding_holds(self, site: Site) -> bool:
         """The ``input_activation`` key alone."""
         return not self._preceding or _met(site.signal.preceding, self._preceding)
+
+    def partly(self, site: Site) -> Iterator[str]:
+        """``relu, one of relu | tanh that follow``: where several answers are known and it asks for some of them."""
+        for hits, wanted, verb in (
+            (site.signal.following, self._following, "follow"),
+            (site.signal.preceding, self._preceding, "precede"),
+        ):
+            if not wanted:
+                continue
+            met = dict.fromkeys(str(hit.activation) for hit in hits if _met((hit,), wanted))
+            known = dict.fromkeys(str(hit.activation) for hit in hits)
+            if met and len(met) < len(known):
+                yield f"{' and '.join(met)}, {'one' if len(met) == 1 else 'some'} of {' | '.join(known)} that {verb}"
 
     def where_holds(
         self, param: ParamFacts, site: Site, variables: Variables, module: ModuleFacts | None = None
@@ -143,23 +175,24 @@ class Matcher:
 
     def groups(self, module: ModuleFacts) -> Mapping[str, float]:
         """The digits that the regex's named groups captured here, and `counts`."""
-        known = self._groups.get(id(module))
-        if known is None:
-            known = self._groups[id(module)] = {**self.counts(), **_numbers(self._search(module))}
-        return known
+        counts = self.counts()
+        return {**counts, **_numbers(self._search(module))} if counts else counts
 
     def counts(self) -> Mapping[str, float]:
-        """``n_<group>`` for each named group: how many different values it took in the model."""
+        """``n_<group>`` for each named group: how many different texts it captured in the model, digits or not."""
         if self._values is None:
-            values: dict[str, set[int]] = {name: set() for regex in self._regexes for name in regex.groupindex}
-            for module in self._model.modules if values else ():
-                for name, number in _numbers(self._search(module)).items():
-                    values[name].add(number)
-            self._values = {f"n_{name}": len(taken) for name, taken in values.items()}
+            taken: dict[str, set[str]] = {name: set() for regex in self._regexes for name in regex.groupindex}
+            for module in self._model.modules if taken else ():
+                for name, text in _captured(self._search(module)).items():
+                    taken[name].add(text)
+            self._values = {f"n_{name}": len(texts) for name, texts in taken.items()}
         return self._values
 
     def _search(self, module: ModuleFacts) -> re.Match[str] | None:
-        return next((found for regex in self._regexes if (found := regex.search(module.name))), None)
+        for regex in self._regexes:
+            if found := regex.search(module.name):
+                return found
+        return None
 
 
 def _known(known: dict[int, bool], module: ModuleFacts, names: tuple[str, ...], exact: bool = False) -> bool:
@@ -182,9 +215,13 @@ def ancestors(module: ModuleFacts) -> Iterator[ModuleFacts]:
         above = above.parent
 
 
-def _numbers(found: re.Match[str] | None) -> dict[str, int]:
+def _captured(found: re.Match[str] | None) -> dict[str, str]:
     captured = found.groupdict() if found and found.re.groups else {}
-    return {name: int(text) for name, text in captured.items() if text is not None and text.isdecimal()}
+    return {name: text.lstrip("0") or "0" if text.isdecimal() else text for name, text in captured.items() if text}
+
+
+def _numbers(found: re.Match[str] | None) -> dict[str, int]:
+    return {name: int(text) for name, text in _captured(found).items() if text.isdecimal()}
 
 
 # --- where ---------------------------------------------------------------------------------------

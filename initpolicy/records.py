@@ -123,14 +123,22 @@ class Hit:
     flags: tuple[str, ...] = ()
     """What lay on the way: norm, add, mul, cat, pool, gated, attention logit."""
 
+    def __str__(self) -> str:
+        way, through = " → ".join(self.path), ", ".join(self.flags)
+        return f"{self.activation}{way and f': {way}'}{through and f' ({through})'}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """What feeds a parameter's product and what it feeds; no hits means *not known*, never identity."""
 
     following: tuple[Hit, ...] = ()
-    """Primary answer first."""
+    """Primary answer first; these are what a match may claim."""
     preceding: tuple[Hit, ...] = ()
+    further_following: tuple[Hit, ...] = ()
+    """What else the walk met: past one merge more, behind a gate or a global pool, a layer beside an activation.
+    The nearest first; to be seen, and for no match and no gain."""
+    further_preceding: tuple[Hit, ...] = ()
     norm_before: bool = False
     """A norm directly feeds the layer: its input has unit variance, so its forward gain is 1."""
     found_by: str = "unresolved"
@@ -197,6 +205,8 @@ class ModelFacts:
     """What the survey wants said once."""
     finding: tuple[str, ...] = ()
     """How activations were found, where that must be said; of interest only to a policy that asks for them."""
+    activations: Mapping[str, Activation] = field(default_factory=dict)
+    """Those that the program gave a name to, by that name."""
 
 
 # --- what is to be done --------------------------------------------------------------------------
@@ -319,6 +329,32 @@ class Assignment:
         return self.site.signal.found_by
 
     @property
+    def path(self) -> tuple[str, ...]:
+        return _primary(self.site.signal.following).path
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return _primary(self.site.signal.following).flags
+
+    @property
+    def other_hits(self) -> tuple[str, ...]:
+        signal = self.site.signal
+        return tuple(map(str, (*signal.following[1:], *signal.further_following)))
+
+    @property
+    def input_path(self) -> tuple[str, ...]:
+        return _primary(self.site.signal.preceding).path
+
+    @property
+    def input_flags(self) -> tuple[str, ...]:
+        return _primary(self.site.signal.preceding).flags
+
+    @property
+    def other_input_hits(self) -> tuple[str, ...]:
+        signal = self.site.signal
+        return tuple(map(str, (*signal.preceding[1:], *signal.further_preceding)))
+
+    @property
     def expected_mean(self) -> float | None:
         return None if self.law is None else self.law.mean
 
@@ -340,6 +376,14 @@ def _shown(hits: tuple[Hit, ...]) -> str:
     return " | ".join(dict.fromkeys(str(hit.activation) for hit in hits))
 
 
+def _primary(hits: tuple[Hit, ...]) -> Hit:
+    """The first, or one of no way where nothing is known."""
+    return hits[0] if hits else _NO_HIT
+
+
+_NO_HIT = Hit(activation=Activation(name=""))
+
+
 # --- what was done -------------------------------------------------------------------------------
 
 
@@ -357,6 +401,8 @@ class Measure:
     """XXH3-128 over the XXH3-128 digests of the 65,536-element blocks, 32 hex digits."""
     finite: bool = True
     reason: str = ""
+    held: str = ""
+    """Which part of a sharded tensor was measured (``rank 1 holds [32:64, :]``); empty: all of it."""
     parts: tuple[Measure, ...] = ()
     """Each part by itself, where a tensor is filled in several."""
 
@@ -395,6 +441,16 @@ class AuditRow:
     verdict: Verdict = ""
     seed: int | None = None
     digest: str = ""
+    path: tuple[str, ...] = ()
+    """The way from the parameter to the activation that follows, each step a module's name or an operation."""
+    flags: tuple[str, ...] = ()
+    """What lay on that way: norm, add, mul, cat, pool, gated, attention logit."""
+    other_hits: tuple[str, ...] = ()
+    """What else it meets, ``identity: conv1 → add → fc (add)``: further answers first, then what no match takes."""
+    input_path: tuple[str, ...] = ()
+    """The same of the activation that precedes, its way in the order that the signal goes."""
+    input_flags: tuple[str, ...] = ()
+    other_input_hits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,14 +103,27 @@ def _block(index: int) -> list[AuditRow]:
     off = {"mean": -2.1e-3, "std": 0.2031, "min": -0.9, "max": 0.88, "verdict": "off"} if index == 7 else {}
     return [
         attention,
-        _he(f"{place}.mlp.fc1.weight", (512, 128), 0.125, 0.1251 - 0.0002 * index, **off),
+        _he(f"{place}.mlp.fc1.weight", (512, 128), 0.125, 0.1251 - 0.0002 * index,
+            path=(f"{place}.mlp.fc1", f"{place}.mlp.act"), input_activation="identity",
+            input_path=("input", "add", f"{place}.norm"), input_flags=("norm", *["add"] * (index > 0)), **off),
         _constant(f"{place}.mlp.fc1.bias", (512,), 0.0),
         _constant(f"{place}.norm.weight", (128,), 1.0, rule="norms", module_type="LayerNorm", initializer="ones",
                   arguments={}),
     ]  # fmt: skip
 
 
-_EXPERT: dict[str, Any] = {"activation": "silu | identity", "gain": 1.0, "gain_from": "given"}
+_EXPERT: dict[str, Any] = {
+    "activation": "silu | identity",
+    "gain": 1.0,
+    "gain_from": "given",
+    "path": ("experts", "mul", "silu"),
+    "flags": ("mul", "gated"),
+    "other_hits": ("identity: experts → mul → down (mul, gated)", "softmax: experts → add → router (add)"),
+    "input_activation": "relu",
+    "input_path": ("act|1", "norm"),
+    "input_flags": ("norm",),
+    "other_input_hits": ("identity: input → stem → cat (cat)",),
+}
 
 ROWS: tuple[AuditRow, ...] = (
     row("backbone.stem.weight", (64, 3, 7, 7), module_type="Conv2d", status="frozen",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import random
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -366,7 +368,58 @@ def test_chance_is_as_before() -> None:
     assert states() == before
 
 
+COMPILES = """
+import sys, torch
+from torch import nn
+from initpolicy.facts.dataflow import trace
+
+made = []
+
+def backend(graph, inputs):
+    made.append(graph)
+    return graph.forward
+
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.compile(lambda h: torch.relu(self.fc(h)), backend=backend)(x)
+
+model, compile_ = Late(), torch.compile
+assert "torch._dynamo" not in sys.modules
+signals = trace(model, torch.zeros(2, 4)).signals
+assert torch.compile is compile_
+print(signals["fc.weight"].following[0].activation, len(made))
+model(torch.zeros(2, 4))
+print(len(made))
+"""
+
+
+def test_what_is_first_compiled_in_the_forward_is_not() -> None:
+    """In a process that has not loaded what compiles; afterwards it compiles as ever."""
+    done = subprocess.run([sys.executable, "-c", COMPILES], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.returncode) == (["relu", "0", "1"], 0), done.stderr
+
+
 # --- what is said --------------------------------------------------------------------------------
+
+
+class Positions(nn.Module):
+    """A table that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.table = nn.Linear(4, 4), torch.ones(4)
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.relu(self.fc(x) + self.table.detach().clone())
+
+
+def test_a_tensor_kept_as_an_attribute_is_the_models_own() -> None:
+    traced = trace(Positions(), x())
+    assert (following(traced, "fc.weight"), traced.notes) == (["relu"], ())
 
 
 def test_a_forward_on_real_numbers_is_announced() -> None:
@@ -409,8 +462,35 @@ def test_lazy_parameters_are_named() -> None:
 def test_a_forward_that_fails_is_quoted() -> None:
     with pytest.raises(CannotTrace) as error:
         trace(nn.Linear(4, 4), x(2, 5))
-    shapes = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x5 and 4x4)"
-    assert str(error.value).endswith(f"trace of your example_input on real tensors: {shapes}")
+    assert str(error.value) == (
+        "trace of your example_input: RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x5 and 4x4)"
+    )
+
+
+class Refuses(nn.Module):
+    """Has three kinds of input, and takes none; of its config there are many."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(vocab_size=11, is_encoder_decoder=False)
+        self.example_input_array = torch.zeros(2, 4)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Any = None) -> Any:
+        if input_ids.is_floating_point():
+            raise TypeError("words are integers")
+        raise ValueError(f"no sentence of {input_ids.shape[1]} words")
+
+
+def test_each_kind_of_input_has_one_reason() -> None:
+    with pytest.raises(CannotTrace) as error:
+        trace(Refuses())
+    assert str(error.value) == (
+        "trace of example_input_array: TypeError: words are integers; "
+        "trace of inputs made from its config: ValueError: no sentence of 8 words; give an example_input"
+    )
 
 
 def test_nothing_says_what_it_takes() -> None:
@@ -483,6 +563,88 @@ def test_inputs_come_in_order(make: Callable[[], nn.Module], found_by: str, note
     traced = trace(make())
     assert (traced.found_by, traced.notes) == (found_by, notes)
     assert {signal.found_by for signal in traced.signals.values()} == {found_by}
+
+
+def convolutional(size: tuple[int, ...], flat: Callable[[int], nn.Module]) -> nn.Module:
+    """Two convolutions, and a layer that takes their features at one size alone."""
+    conv: Any = nn.Conv1d if len(size) == 1 else nn.Conv2d
+    features = nn.Sequential(conv(3, 4, 3), nn.ReLU(), conv(4, 6, 3, stride=2), nn.Tanh())
+    width = features(torch.zeros(1, 3, *size)).numel()
+    return nn.Sequential(features, flat(width), nn.Linear(width, 3))
+
+
+class Reshaped(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, self.width)
+
+
+@pytest.mark.parametrize("flat", [lambda width: nn.Flatten(), Reshaped], ids=["flatten", "reshape"])
+@pytest.mark.parametrize("size", [(28, 28), (32, 32), (17, 17), (84, 84), (100, 100), (160, 160), (9,), (1000,)])
+def test_the_size_is_found_that_a_layer_after_flattening_takes(
+    size: tuple[int, ...], flat: Callable[[int], nn.Module]
+) -> None:
+    traced = trace(convolutional(size, flat))
+    assert following(traced, "0.2.weight") == ["tanh"]
+    assert [hit.activation.name for hit in traced.signals["2.weight"].preceding] == ["tanh"]
+    assert traced.found_by == "trace of a guessed input"
+
+
+def test_the_size_that_was_found_is_said() -> None:
+    sizes = (84, 85)  # the same features, by the stride
+    said = {f"no example_input was given: traced with a guess from the first layer, (1, 3, {n}, {n})" for n in sizes}
+    assert set(trace(convolutional((84, 84), lambda width: nn.Flatten())).notes) <= said
+
+
+class MadeFor(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.img_size = (40, 40)
+        self.conv = nn.Conv2d(3, 4, 8, stride=8)
+
+    def forward(self, x: Tensor) -> Any:
+        if x.shape[2:] != self.img_size:
+            raise ValueError("another size")
+        return torch.relu(self.conv(x))
+
+
+def test_the_size_is_the_one_that_a_module_says_it_was_made_for() -> None:
+    traced = trace(MadeFor())
+    assert traced.notes == ("no example_input was given: traced with a guess from the first layer, (1, 3, 40, 40)",)
+
+
+class Captions(nn.Module):
+    """Words and an image; as many words must stand for it as it has features."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, **counts: Any) -> None:
+        super().__init__()
+        vision = SimpleNamespace(image_size=32, patch_size=8, num_channels=3)
+        self.config = SimpleNamespace(vocab_size=30, image_token_id=20, vision_config=vision, **counts)
+        self.patches, self.merge = nn.Conv2d(3, 4, 8, stride=8), nn.AvgPool2d(2)
+        self.embed, self.head = nn.Embedding(30, 4), nn.Linear(4, 30)
+
+    def forward(self, input_ids: Tensor, pixel_values: Tensor | None = None) -> Any:
+        x = self.embed(input_ids)
+        if pixel_values is not None:
+            image = self.merge(torch.tanh(self.patches(pixel_values))).flatten(2).transpose(1, 2)
+            there = input_ids == self.config.image_token_id
+            if x[there].shape[0] != image.shape[1]:
+                raise ValueError(f"image tokens do not match, tokens: {there.sum()}, features: {image.shape[1]}")
+            x = x.masked_scatter(there[..., None].expand_as(x), image)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("counts", [{}, {"mm_tokens_per_image": 4}, {"spatial_merge_size": 2}])
+def test_an_image_has_its_place_among_the_words(counts: Mapping[str, Any]) -> None:
+    traced = trace(Captions(**counts))
+    assert following(traced, "patches.weight") == ["tanh"]
+    assert traced.notes == ()
+    assert traced.found_by == "trace of inputs made from its config (input_ids, pixel_values)"
 
 
 def test_an_example_is_the_only_candidate() -> None:

@@ -35,6 +35,7 @@ SOFTMAX = signal(hit("softmax"))
 LEAKY = signal(hit("leaky_relu", slope=0.2), before=(hit("identity"),))
 TWO = signal(hit("relu"), hit("tanh"), before=(hit("relu"), hit("relu6")))
 TRACED = signal(hit("relu"), hit("tanh"), before=(hit("tanh"), hit("softmax")), by="trace")
+TWICE = signal(hit("relu"), Hit(activation=Activation(name="relu"), path=("fc", "relu")), by="trace")
 OWN = signal(Hit(activation=Activation(name="Snake", exact=(0.875, 0.8), class_name="Snake")))
 NOTHING = Signal()
 
@@ -83,9 +84,9 @@ REMEDY = "; give an example_input, or state it under 'activations'"
         ({"nonlinearity": "following"}, None, GELU, {"nonlinearity": "preceding"}, GELU_GAIN, "following gelu"),
         # Theory: forward for fan_in, backward for fan_out.
         ({"nonlinearity": "theory", "mode": "fan_in"}, None, GELU, {}, SILU, "preceding silu"),
-        ({"nonlinearity": "theory", "mode": "fan_out"}, None, GELU, {}, GELU_BACK, "following gelu"),
-        ({"mode": "fan_out"}, None, GELU, {"nonlinearity": "theory"}, GELU_BACK, "following gelu"),
-        ({"mode": "fan_out"}, None, OWN, {"nonlinearity": "theory"}, 0.8, "following Snake"),
+        ({"nonlinearity": "theory", "mode": "fan_out"}, None, GELU, {}, GELU_BACK, "following gelu, backward"),
+        ({"mode": "fan_out"}, None, GELU, {"nonlinearity": "theory"}, GELU_BACK, "following gelu, backward"),
+        ({"mode": "fan_out"}, None, OWN, {"nonlinearity": "theory"}, 0.8, "following Snake, backward"),
         ({"mode": "fan_out"}, None, GELU, {}, GELU_GAIN, "following gelu"),
         ({"mode": "fan_out", "nonlinearity": "preceding"}, None, GELU, {}, SILU, "preceding silu"),
         ({"nonlinearity": "theory", "mode": "fan_in"}, None, NORMED, {}, 1.0, "norm before"),
@@ -95,17 +96,33 @@ REMEDY = "; give an example_input, or state it under 'activations'"
             NORMED,
             {"gains": "exact"},
             1.4674135916,
-            "following tanh",
+            "following tanh, backward",
         ),
-        ({"nonlinearity": "theory", "mode": "fan_out"}, None, NORMED, {}, 5 / 3, "following tanh"),  # torch has but one
+        (
+            {"nonlinearity": "theory", "mode": "fan_out"},
+            None,
+            NORMED,
+            {},
+            5 / 3,
+            "following tanh, backward",
+        ),  # torch has but one
         # The initializer's own.
-        ({}, 1.0, GELU, {}, 1.0, ""),
-        ({}, 1.0, NOTHING, {}, 1.0, ""),
+        ({}, 1.0, GELU, {}, 1.0, "the initializer's default"),
+        ({}, 1.0, NOTHING, {}, 1.0, "the initializer's default"),
         ({"gain": "auto"}, 1.0, GELU, {}, GELU_GAIN, "following gelu"),
         # Several answers: a trace ranks them, the order of registration does not.
-        ({}, None, TRACED, {}, ROOT2, "following relu"),
-        ({}, None, TRACED, {"nonlinearity": "preceding"}, 5 / 3, "preceding tanh"),
-        ({}, None, TWO, {"nonlinearity": "preceding"}, ROOT2, "preceding relu"),  # two names, one gain
+        ({}, None, TRACED, {}, ROOT2, "following relu, first of relu | tanh"),
+        ({}, None, TRACED, {"nonlinearity": "preceding"}, 5 / 3, "preceding tanh, first of tanh | softmax"),
+        ({}, None, TWO, {"nonlinearity": "preceding"}, ROOT2, "preceding relu, first of relu | relu6"),  # one gain
+        ({}, None, TWICE, {}, ROOT2, "following relu"),  # two ways to one activation
+        (
+            {"nonlinearity": "theory", "mode": "fan_out"},
+            None,
+            TRACED,
+            {},
+            ROOT2,
+            "following relu, backward, first of relu | tanh",
+        ),
         ({}, None, TWO, {}, ROOT2, "torch's default: the following activation is ambiguous"),
         # torch's default, and why.
         ({}, None, NOTHING, {}, ROOT2, "torch's default: no following activation is known (unresolved)"),
@@ -182,6 +199,20 @@ def test_what_was_asked_for_outright_and_is_not_there(
     with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message follows
         decide_gain(given, default, around, policy(**fields))
     assert str(error.value) == message
+
+
+def test_a_name_that_the_program_gave_counts_as_one() -> None:
+    own = {"snake": Activation(name="snake", exact=(0.875, 0.8), class_name="Snake"), "mix": Activation(name="mix")}
+    stated = {"nonlinearity": "snake", "a": 0.2}
+    assert decide_gain(stated, None, RELU, policy(), own) == (0.875, "given snake")
+    with pytest.raises(ValueError) as error:  # noqa: PT011  # the whole message follows
+        decide_gain({"nonlinearity": "mix"}, None, RELU, policy(), own)
+    assert str(error.value) == (
+        "no gain is known for mix; give a number as 'gain', or name an initializer that takes none"
+    )
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        decide_gain({"nonlinearity": "snak"}, None, RELU, policy(), own)
+    assert str(error.value) == "nonlinearity 'snak'" + UNKNOWN + "; did you mean 'snake'?"
 
 
 @given(

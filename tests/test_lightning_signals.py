@@ -142,7 +142,7 @@ def test_a_shape_as_yaml_gives_it(tmp_path: Path) -> None:
 
 
 def test_an_example_input_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"^feeds_relu: example_input: trace of your example_input on fake tensors: "):
+    with pytest.raises(PlanError, match=r"^feeds_relu: example_input: trace of your example_input: "):
         fit(Net(), DataLoader(Rows(), batch_size=2), tmp_path, example_input={"shape": [2, 7]})
 
 

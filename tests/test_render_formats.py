@@ -25,6 +25,7 @@ from initpolicy.render.words import asked, shape, visible
 
 _NUMBERS = {field.name for field in fields(AuditRow) if field.type == "float | None"}
 _FIELDS = [field.name for field in fields(AuditRow)]
+_TUPLES = [field.name for field in fields(AuditRow) if field.type == "tuple[str, ...]"]
 
 # --- reading back ----------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ def _from_csv(cells: dict[str, str]) -> dict[str, Any]:
             read[name] = stdlib_json.loads(cell) if cell else {}
         else:
             cell = cell[1:] if cell.startswith("'") else cell
-            if name in ("aliases", "shadowed"):
+            if name in _TUPLES:
                 items = re.findall(r"((?:\\.|[^\\;])*)(?:;|$)", cell, re.DOTALL)[: _count(cell)] if cell else []
                 read[name] = tuple(re.sub(r"\\(.)", r"\1", item) for item in items)
             else:
@@ -57,7 +58,7 @@ def _count(cell: str) -> int:
 
 def _from_json(record: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: record[name] and float(record[name]) for name in _NUMBERS}
-    tuples = {name: tuple(record[name]) for name in ("aliases", "shadowed", "shape")}
+    tuples = {name: tuple(record[name]) for name in (*_TUPLES, "shape")}
     return {**record, **numbers, **tuples}
 
 
@@ -78,8 +79,7 @@ _rows = st.lists(
         **{
             **dict.fromkeys(_FIELDS, _words),
             **dict.fromkeys(_NUMBERS, st.one_of(st.none(), st.floats())),
-            "aliases": st.lists(_words.filter(bool), max_size=3).map(tuple),
-            "shadowed": st.lists(_words.filter(bool), max_size=3).map(tuple),
+            **dict.fromkeys(_TUPLES, st.lists(_words.filter(bool), max_size=3).map(tuple)),
             "shape": st.lists(st.integers(0, 2**40), max_size=4).map(tuple),
             "status": st.sampled_from(["initialized", "kept"]),
             "verdict": st.sampled_from(["ok", "off", ""]),
@@ -167,10 +167,23 @@ def _cells(line: str) -> list[str]:
 
 @given(st.lists(st.tuples(_words.filter(bool), _words, _words), min_size=1, max_size=4))
 def test_markdown_rows_have_as_many_cells_as_titles(some: list[tuple[str, str, str]]) -> None:
-    rows = [row(name, (2,), rule=rule, reason=reason, mean=0.0, verdict="off") for name, rule, reason in some]
+    rows = [
+        row(name, (2,), rule=rule, reason=reason, mean=0.0, verdict="off", path=(name, reason), flags=(rule,),
+            other_hits=(reason, name), input_path=(rule,), input_activation=name, gain_from=rule)
+        for name, rule, reason in some
+    ]  # fmt: skip
     table = [line for line in markdown(Header(policy="p"), rows).split("\n") if line.startswith("| ")]
     assert len(table) == len(rows) + 2
-    assert {len(_cells(line)) for line in table} == {10}
+    assert {len(_cells(line)) for line in table} == {18}
+
+
+def test_markdown_has_the_flags_of_all_rows_of_a_fold_and_the_way_of_the_first() -> None:
+    rows = [
+        row("b.0.w", (2,), mean=0.0, path=("b.0", "relu"), flags=("norm",), other_hits=("identity: b.0 → fc", "tanh")),
+        row("b.1.w", (2,), mean=0.0, path=("b.1", "add", "relu"), flags=("norm", "add"), input_path=("input", "b.1")),
+    ]
+    *_, last = (line for line in markdown(Header(policy="p"), rows).split("\n") if line)
+    assert _cells(last)[-8:] == ["", "b.0 → relu", "norm, add", "identity: b.0 → fc; tanh", "", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +261,15 @@ def test_exact_reads_back(value: float) -> None:
 )  # fmt: skip
 def test_asked(initializer: str, arguments: dict[str, Any], shown: str) -> None:
     assert asked(row("w", (2,), initializer=initializer, arguments=arguments)) == shown
+
+
+def test_asked_in_full_leaves_out_nothing() -> None:
+    arguments = {"mode": "fan_in", "gain": 2**0.5}
+    assert asked(row("w", (2,), initializer="kaiming_normal", arguments=arguments), full=True) == (
+        "kaiming_normal(mode=fan_in, gain=1.414)"
+    )
+    parts = {"parts": [{"value": 0}, {"value": 1}]}
+    assert asked(row("b", (2,), initializer="constant", arguments=parts), full=True) == "constant(value=0|1)"
 
 
 def test_asked_leaves_out_only_the_gain_that_the_row_repeats() -> None:

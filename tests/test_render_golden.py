@@ -8,7 +8,17 @@ import pytest
 from golden_files import GOLDEN, UPDATE, check_golden
 from render_samples import HEADER, ROWS, planned
 
-from initpolicy.render import csv, json, markdown, text
+from initpolicy.render import csv, explain, json, markdown, text
+
+EXPLAINED = (
+    "encoder.blocks.7.mlp.fc1.weight",
+    "experts.2.3.w1",
+    "rnn.bias_ih_l0",
+    "head.weight",
+    "backbone.stem.weight",
+    "temperature",
+    "[red]odd|name",
+)
 
 CASES: dict[str, Callable[[], str]] = {
     "render_text_80.txt": lambda: text(HEADER, ROWS, width=80),
@@ -18,6 +28,8 @@ CASES: dict[str, Callable[[], str]] = {
     "render_plan.md": lambda: markdown(HEADER, planned(ROWS)),
     "render_csv.csv": lambda: csv(HEADER, ROWS),
     "render_json.json": lambda: json(HEADER, ROWS),
+    "render_explain_80.txt": lambda: "\n\n".join(explain(ROWS, name, width=80) for name in EXPLAINED) + "\n",
+    "render_explain_40.txt": lambda: explain(planned(ROWS), "experts.0.0.w1", width=40) + "\n",
 }
 
 

@@ -11,22 +11,37 @@ from torch import nn
 
 from initpolicy.facts.classes import plain_class
 
-__all__ = ["numbers_of"]
+__all__ = ["NumberCache"]
 
 
-def numbers_of(module: nn.Module) -> Mapping[str, float]:
-    """Finite numbers that hang on the module itself or on its classes, NumPy's too, under their public names.
+class NumberCache:
+    """The public numbers of a model's modules; those of a class are looked up once, equal answers are one object."""
 
-    Truth values are no numbers here, and properties are not asked: they may compute, fail or change something.
-    """
-    plain = plain_class(module)
-    held: dict[str, object] = {}
-    for cls in reversed(plain.__mro__):
-        if cls is not object and cls is not nn.Module:
-            held |= vars(cls)
-    if isinstance(module, torch.jit.ScriptModule):  # whose __dict__ is empty: its class's constants are compiled in
-        held |= {name: getattr(module, name, None) for name in getattr(plain, "__constants__", ())}
-    return dict(_public(held | vars(module)))
+    def __init__(self) -> None:
+        self._classes: dict[type, Mapping[str, float]] = {}
+        self._answers: dict[tuple[object, ...], Mapping[str, float]] = {}
+
+    def of(self, module: nn.Module) -> Mapping[str, float]:
+        """Finite numbers that hang on the module itself or on its classes, NumPy's too, under their public names.
+
+        Truth values are no numbers here, and properties are not asked: they may compute, fail or change something.
+        """
+        plain, own = plain_class(module), vars(module)
+        if isinstance(module, torch.jit.ScriptModule):  # whose __dict__ is empty: its class's constants are compiled in
+            own = {name: getattr(module, name, None) for name in getattr(plain, "__constants__", ())} | own
+        numbers = {name: number for name, number in self._of_class(plain).items() if name not in own}
+        numbers.update(_public(own))
+        # 1 and 1.0 are equal, and are not the same number to a reader
+        return self._answers.setdefault((*numbers.items(), *map(type, numbers.values())), numbers)
+
+    def _of_class(self, plain: type) -> Mapping[str, float]:
+        if plain not in self._classes:
+            held: dict[str, object] = {}
+            for cls in reversed(plain.__mro__):
+                if cls is not object and cls is not nn.Module:
+                    held |= vars(cls)
+            self._classes[plain] = dict(_public(held))
+        return self._classes[plain]
 
 
 def _public(held: Mapping[str, object]) -> Iterator[tuple[str, float]]:

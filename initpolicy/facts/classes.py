@@ -11,7 +11,7 @@ from torch import nn
 
 from initpolicy.records import ClassNames
 
-__all__ = ["ClassCache", "plain_class"]
+__all__ = ["ClassCache", "plain_class", "undistributed_class"]
 
 DERIVED = (
     ("torch.nn.utils.parametrize", "Parametrized"),
@@ -35,10 +35,17 @@ def plain_class(module: nn.Module) -> type:
     return cls
 
 
+def undistributed_class(cls: type) -> type:
+    """The class under what torch.distributed made of it; a parametrized one stays so."""
+    while _is_derived(cls) and not cls.__name__.startswith("Parametrized"):
+        cls = cls.__bases__[-1]
+    return cls
+
+
 def _is_derived(cls: type) -> bool:
-    return any(
-        f"{cls.__module__}.".startswith(f"{where}.") and cls.__name__ == prefix + cls.__bases__[-1].__name__
-        for where, prefix in DERIVED
+    base = cls.__bases__[-1].__name__
+    return cls.__name__.endswith(base) and any(
+        f"{cls.__module__}.".startswith(f"{where}.") and cls.__name__ == prefix + base for where, prefix in DERIVED
     )
 
 

@@ -15,8 +15,8 @@ def locate(model: nn.Module, path: str) -> tuple[nn.Module, str]:
     """
     owner, local = model, path.rpartition(".")[2]
     for name in path.split(".")[:-1]:
-        children = dict(owner._modules.items())  # a scripted module's are no dictionary
-        child = children.get(name)
+        children = owner._modules
+        child = (children if isinstance(children, dict) else dict(children.items())).get(name)  # a scripted module's
         if child is None:
             raise LookupError(f"the model has no module at {path.rpartition('.')[0]!r}; plan again")
         owner = child

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from initpolicy.facts.shards import local_of
+
 __all__ = ["overlapping", "overlaps_itself"]
 
 _WORK = 10_000
@@ -32,9 +34,12 @@ def overlaps_itself(tensor: Tensor) -> bool:
 
 
 def overlapping(tensors: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
-    """Pairs of indices of different tensors that have bytes in common; those without bytes of their own have none."""
+    """Pairs of indices of different tensors that have bytes in common; those without bytes of their own have none.
+
+    Of a sharded tensor, those of this process's shard.
+    """
     boxes: defaultdict[torch.device, list[_Box]] = defaultdict(list)
-    for index, tensor in enumerate(tensors):
+    for index, tensor in enumerate(map(local_of, tensors)):
         if _has_bytes(tensor):
             boxes[tensor.device].append(_Box.of(index, tensor))
     for here in boxes.values():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from initpolicy.facts.activations import Array, Function
 from initpolicy.facts.classes import plain_class
@@ -16,7 +17,7 @@ from initpolicy.facts.quiet import quiet
 from initpolicy.facts.recognize import described
 from initpolicy.records import Activation
 
-__all__ = ["elementwise", "own_activation", "trial"]
+__all__ = ["by_element", "elementwise", "on_arrays", "own_activation", "trial"]
 
 _MOST = 65_536
 """Elements of buffers that are copied for a trial; no activation needs more."""
@@ -46,7 +47,7 @@ def elementwise(module: nn.Module) -> Function | None:
     """
     try:
         run = trial(module)
-        return run if run is not None and _by_element(run) else None
+        return run if run is not None and by_element(run) else None
     except Exception:  # whatever the user's code may raise: then it is not understood
         return None
 
@@ -62,11 +63,15 @@ def trial(module: nn.Module) -> Function | None:
         return None
     if sum(buffer.numel() for buffer in module.buffers()) > _MOST:
         return None
-    copied = _isolated(module).eval()
+    return on_arrays(_isolated(module).eval())
+
+
+def on_arrays(function: Callable[[Tensor], Any]) -> Function:
+    """A function of tensors as one of float64 arrays, run without gradients; the random state is put back."""
 
     def run(z: Array) -> Array:
         with quiet(), torch.device("cpu"):
-            out = copied(torch.from_numpy(np.array(z, dtype=np.float64)))
+            out = function(torch.from_numpy(np.array(z, dtype=np.float64)))
             if not isinstance(out, torch.Tensor) or not out.is_floating_point():
                 raise TypeError("an activation gives a tensor of real numbers")
             return out.detach().double().numpy()
@@ -88,7 +93,7 @@ def _isolated(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _by_element(run: Function) -> bool:
+def by_element(run: Function) -> bool:
     """The same values whatever the shape, the order, and the neighbours."""
     z = np.linspace(-5.9, 6.1, 60)
     order = np.random.default_rng(0).permutation(60)

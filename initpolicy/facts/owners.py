@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -17,7 +18,7 @@ from initpolicy.facts.classes import plain_class
 from initpolicy.facts.layout import torch_layout
 from initpolicy.records import Layout
 
-__all__ = ["OWNERS", "layout_of"]
+__all__ = ["OWNERS", "LayoutCache", "layout_of"]
 
 Shape = tuple[int, ...]
 Entry = Layout | Callable[[Any, Shape], Layout]
@@ -82,29 +83,55 @@ def layout_of(module: nn.Module, local: str, shape: Shape) -> Layout:
     axes where the module counts experts and there are as many as axis 0 is long. A parameter with no shape yet has no
     axes yet either.
     """
-    layout = _listed(module, local, shape)
-    if layout is not None:
-        if len(layout.axes) in (0, len(shape)):
-            return layout
-        if not shape:
-            return replace(layout, axes=())
-    if shape and shape[0] in _experts(module):
-        if len(shape) == 3:
-            return Layout(axes=("stack", "out", "in"), kind="other", known=False)
-        if len(shape) == 2 and local.endswith("bias"):
-            return Layout(kind="bias", known=False)
-    return Layout(axes=torch_layout(len(shape)), kind="other", known=False)
+    return LayoutCache().of(module, local, shape)
 
 
-def _listed(module: nn.Module, local: str, shape: Shape) -> Layout | None:
-    for cls in plain_class(module).__mro__:
-        entries = _hugging_face(module, shape) if cls.__name__ == "Conv1D" else OWNERS.get(cls, {})
+class LayoutCache:
+    """`layout_of` for a model's parameters: the table is searched once a class, and equal answers are one object."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[type, str], Entry | None] = {}
+        self._answers: dict[Layout, Layout] = {}
+
+    def of(self, module: nn.Module, local: str, shape: Shape) -> Layout:
+        found = self._found(module, local, shape)
+        return self._answers.setdefault(found, found)
+
+    def _found(self, module: nn.Module, local: str, shape: Shape) -> Layout:
+        layout = self._listed(module, local, shape)
+        if layout is not None:
+            if len(layout.axes) in (0, len(shape)):
+                return layout
+            if not shape:
+                return replace(layout, axes=())
+        if shape and shape[0] in _experts(module):
+            if len(shape) == 3:
+                return Layout(axes=("stack", "out", "in"), kind="other", known=False)
+            if len(shape) == 2 and local.endswith("bias"):
+                return Layout(kind="bias", known=False)
+        return Layout(axes=torch_layout(len(shape)), kind="other", known=False)
+
+    def _listed(self, module: nn.Module, local: str, shape: Shape) -> Layout | None:
+        cls = plain_class(module)
+        if any(base.__name__ == "Conv1D" for base in cls.__mro__):
+            entry = _entry(cls, local, _hugging_face(module, shape))
+        elif (cls, local) in self._entries:
+            entry = self._entries[cls, local]
+        else:
+            entry = self._entries[cls, local] = _entry(cls, local)
+        try:
+            return entry(module, shape) if callable(entry) else entry
+        except AttributeError:
+            return None  # a traced module keeps no numbers, so its groups are not known
+
+
+def _entry(cls: type, local: str, of_conv1d: Mapping[str, Entry] = MappingProxyType({})) -> Entry | None:
+    """What the nearest class has under a pattern that fits."""
+    for base in cls.__mro__:
+        entries = of_conv1d if base.__name__ == "Conv1D" else OWNERS.get(base, {})
         for pattern, entry in entries.items():
             if fnmatchcase(local, pattern):
-                try:
-                    return entry if isinstance(entry, Layout) else entry(module, shape)
-                except AttributeError:
-                    return None  # a traced module keeps no numbers, so its groups are not known
+                return entry
     return None
 
 

@@ -19,6 +19,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from initpolicy.facts.shards import is_sharded, whole_on_meta, whole_shape
+
 __all__ = ["Held", "children_of", "held_by"]
 
 LIKE_ORIGINAL = (_Orthogonal, _SpectralNorm)
@@ -81,14 +83,15 @@ def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _lists(module: nn.Module) -> dict[str, ParametrizationList]:
     """The parametrizations that torch put on the module, by the tensor they make."""
-    container = dict(module._modules.items()).get("parametrizations")  # a scripted module's are no dictionary
+    held = module._modules
+    container = (held if isinstance(held, dict) else dict(held.items())).get("parametrizations")  # a scripted module's
     if not isinstance(container, nn.ModuleDict):
         return {}
     return {name: child for name, child in container._modules.items() if isinstance(child, ParametrizationList)}
 
 
 def _like(tensor: Tensor, local: str, stored: tuple[Tensor, ...], through: tuple[str, ...] = ()) -> Held:
-    shape = () if is_lazy(tensor) else tuple(tensor.shape)
+    shape = () if is_lazy(tensor) else whole_shape(tensor)
     return Held(local=local, stored=stored, shape=shape, dtype=tensor.dtype, through=through)
 
 
@@ -122,11 +125,13 @@ def _tried(parametrizations: ParametrizationList) -> tuple[tuple[int, ...], torc
         try:
             return _outcome(parametrizations, {key: _on_meta(each) for key, each in {**params, **buffers}.items()})
         except Exception:  # meta tensors have no values to look at
+            if any(map(is_sharded, params.values())):
+                raise  # nor have shards, without asking the other processes
             return _outcome(parametrizations, params)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
-    twin = torch.empty_like(tensor, device="meta")
+    twin = whole_on_meta(tensor) if is_sharded(tensor) else torch.empty_like(tensor, device="meta")
     return nn.Parameter(twin, requires_grad=False) if isinstance(tensor, nn.Parameter) else twin
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 __all__ = ["quiet"]
 
@@ -31,11 +32,28 @@ def quiet() -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=_devices()))
         _put_back(stack, torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled)
         torch.backends.mha.set_fastpath_enabled(False)
-        # What compiles has loaded dynamo; loading it just for this would take a second.
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if hasattr(torch.compiler, "set_stance"):
+            _eagerly(stack)
         _put_back(stack, torch.is_grad_enabled, torch.set_grad_enabled)
         yield
+
+
+def _eagerly(stack: ExitStack) -> None:
+    """What compiles has loaded dynamo, or calls torch.compile for the first time; loading it here takes a second."""
+    if "torch._dynamo" in sys.modules:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        return
+    first = torch.compile
+
+    def compile_(*args: Any, **kwargs: Any) -> Any:
+        if torch.compile is compile_:
+            with _disable_current_modes(), torch._C.DisableTorchFunction():
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            torch.compile = first
+        return first(*args, **kwargs)
+
+    stack.callback(setattr, torch, "compile", first)
+    torch.compile = compile_
 
 
 def _put_back(stack: ExitStack, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:

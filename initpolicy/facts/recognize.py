@@ -11,11 +11,12 @@ from initpolicy.facts.activations import VOCABULARY, Array, Function, Known
 from initpolicy.facts.gains import exact_gains
 from initpolicy.records import Activation
 
-__all__ = ["described", "recognise"]
+__all__ = ["POINTS", "alike", "described", "recognise"]
 
 _MARKS = (-8.0, 8.0, 0.0, 1.0 / 1024.0, 1.0)
 """Where arguments are read off."""
-_POINTS: Array = np.concatenate([_MARKS, np.linspace(-8.1, 8.3, 421)])
+POINTS: Array = np.concatenate([_MARKS, np.linspace(-8.1, 8.3, 421)])
+"""Where functions are compared."""
 _TOLERANCE = 2e-6
 """Of 1 + |z|: above the rounding of float32, far below the 5e-4 between the two GELUs."""
 
@@ -31,12 +32,12 @@ def recognise(f: Function, *, class_name: str = "") -> Activation | None:
     ``f`` is called once, with one float64 vector.
     """
     with np.errstate(all="ignore"):
-        values = np.asarray(f(_POINTS.copy()), dtype=np.float64)
-        if values.shape != _POINTS.shape or not np.isfinite(values).all() or np.ptp(values) == 0:
+        values = np.asarray(f(POINTS.copy()), dtype=np.float64)
+        if values.shape != POINTS.shape or not np.isfinite(values).all() or np.ptp(values) == 0:
             return None
         for name, arguments in _guesses(values):
             function = VOCABULARY[name].bound(arguments)
-            if function is not None and _alike(values, function(_POINTS)):
+            if function is not None and alike(values, function(POINTS)):
                 return Activation(name=name, arguments=tuple(arguments.items()), class_name=class_name)
     return None
 
@@ -51,9 +52,10 @@ def described(f: Function, name: str = "custom", *, class_name: str = "") -> Act
     return known or Activation(name=name, exact=exact_gains(f), class_name=class_name)
 
 
-def _alike(values: Array, others: Array) -> bool:
+def alike(values: Array, others: Array) -> bool:
+    """Whether two functions are one, by their values at `POINTS`."""
     size = min(1.0, float(np.abs(values).max()))
-    return bool(np.all(np.abs(values - others) <= _TOLERANCE * size * (1.0 + np.abs(_POINTS))))
+    return bool(np.all(np.abs(values - others) <= _TOLERANCE * size * (1.0 + np.abs(POINTS))))
 
 
 def _guesses(values: Array) -> Iterator[tuple[str, dict[str, float]]]:
@@ -102,7 +104,7 @@ def _scaled(known: Known, values: Array) -> tuple[str, dict[str, float]]:
     """scale f + shift by least squares."""
     function = known.bound({})
     assert function is not None  # only elementwise entries are tried
-    base = function(_POINTS)
+    base = function(POINTS)
     centred = base - base.mean()
     scale = float(centred @ values / (centred @ centred))
     shift = float(values.mean() - scale * base.mean())

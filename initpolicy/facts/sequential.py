@@ -26,6 +26,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from initpolicy.facts.activations import activation_of, keeps_forward
 from initpolicy.facts.classes import plain_class
 from initpolicy.facts.own import elementwise, own_activation, trial
+from initpolicy.facts.registered import NONE, Registered
 from initpolicy.facts.wrappers import unwrap
 from initpolicy.records import Activation, Hit, Signal
 
@@ -122,7 +123,7 @@ _GATES: Mapping[type, str] = {nn.LSTM: "lstm", nn.LSTMCell: "lstm", nn.GRU: "gru
 _IDENTITY = Activation(name="identity")
 
 
-def find_in_sequentials(model: nn.Module) -> dict[str, Signal]:
+def find_in_sequentials(model: nn.Module, own: Registered = NONE) -> dict[str, Signal]:
     """What follows and precedes each parameter, by its path in the real module tree (a parametrized one's own name).
 
     Within plain Sequentials, nested ones included: through norms, dropout, pooling and changes of shape, to an
@@ -132,8 +133,10 @@ def find_in_sequentials(model: nn.Module) -> dict[str, Signal]:
 
     And what a module of torch.nn does by itself, wherever it is: a recurrent layer's weights feed its gates, an
     attention's queries and keys its logits. ``found_by`` is ``module``.
+
+    ``own`` are activations that the program gave a name to.
     """
-    walk = _Walk()
+    walk = _Walk(own)
     walk.visit(model, "", whole=True)
     found = {
         _joined(path, local): _within(module, path, local, walk.around(path))
@@ -168,8 +171,9 @@ class _Step:
 class _Walk:
     """Every place of a module in the tree, and what is around it there."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Registered) -> None:
         self.places: dict[str, nn.Module] = {}
+        self._own = own
         self._signals: dict[str, Signal] = {}
         self._uses: defaultdict[int, list[Signal]] = defaultdict(list)
         self._kinds: dict[int, tuple[Kind, Activation | None]] = {}
@@ -185,8 +189,8 @@ class _Walk:
         path = _joined(path, *way)
         if id(module) in above:
             return
-        if _is_row(module):
-            self._row(list(_flat(module, path, above)), whole)
+        if self._is_row(module):
+            self._row(list(self._flat(module, path, above)), whole)
         elif whole and self._kind(module)[0] == "layer":
             self._row([_Place(path=path, module=module, above=above)], whole)
         else:
@@ -211,28 +215,28 @@ class _Walk:
 
     def _kind(self, module: nn.Module) -> tuple[Kind, Activation | None]:
         if id(module) not in self._kinds:
-            self._kinds[id(module)] = _kind(module)
+            own = self._own.of_module(module)
+            self._kinds[id(module)] = _kind(module) if own is None else ("activation", own)
         return self._kinds[id(module)]
 
+    def _is_row(self, module: nn.Module) -> bool:
+        """Whether it runs what it holds in order of registration: a Sequential, or a descendant with its forward."""
+        row = issubclass(plain_class(module), nn.Sequential) and keeps_forward(module, nn.Sequential)
+        return row and self._own.of_module(module) is None
 
-def _is_row(module: nn.Module) -> bool:
-    """Whether it runs what it holds in order of registration: a Sequential, or a descendant with its forward."""
-    return issubclass(plain_class(module), nn.Sequential) and keeps_forward(module, nn.Sequential)
-
-
-def _flat(row: nn.Module, path: str, above: tuple[int, ...]) -> Iterator[_Place]:
-    """The modules of a row and of the rows in it, in order; a module that holds itself ends there."""
-    above = (*above, id(row))
-    for name, child in row._modules.items():
-        if child is not None:
-            inner, way = unwrap(child)
-            here = _joined(path, name, *way)
-            if id(inner) in above:
-                continue
-            if _is_row(inner):
-                yield from _flat(inner, here, above)
-            else:
-                yield _Place(path=here, module=inner, above=above)
+    def _flat(self, row: nn.Module, path: str, above: tuple[int, ...]) -> Iterator[_Place]:
+        """The modules of a row and of the rows in it, in order; a module that holds itself ends there."""
+        above = (*above, id(row))
+        for name, child in row._modules.items():
+            if child is not None:
+                inner, way = unwrap(child)
+                here = _joined(path, name, *way)
+                if id(inner) in above:
+                    continue
+                if self._is_row(inner):
+                    yield from self._flat(inner, here, above)
+                else:
+                    yield _Place(path=here, module=inner, above=above)
 
 
 def _kind(module: nn.Module) -> tuple[Kind, Activation | None]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from initpolicy.facts.attributes import numbers_of
+from initpolicy.collector import paused
+from initpolicy.facts.attributes import NumberCache
 from initpolicy.facts.classes import ClassCache, plain_class
-from initpolicy.facts.owners import layout_of
+from initpolicy.facts.owners import LayoutCache
 from initpolicy.facts.parametrizations import Held, children_of, held_by
 from initpolicy.facts.wrappers import unwrap
 from initpolicy.records import ModelFacts, ModuleFacts, ParamFacts, Signal, Site
@@ -22,7 +23,9 @@ DRAWN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 """The dtypes that a parameter may have to be written."""
 
 
-def survey_model(model: nn.Module, signals: Mapping[str, Signal] | None = None) -> ModelFacts:
+def survey_model(
+    model: nn.Module, signals: Mapping[str, Signal] | None = None, otherwise: Signal | None = None
+) -> ModelFacts:
     """One record for each parameter tensor and for each module, in order of registration.
 
     A module that is registered twice has a record under each name, and its parameters a site under each. Names leave
@@ -32,14 +35,16 @@ def survey_model(model: nn.Module, signals: Mapping[str, Signal] | None = None) 
         model: any module, wrapped or not.
         signals: what feeds and follows a parameter, by its path in the real tree (``0.weight``; for a parametrized one
             the name it is used under).
+        otherwise: of parameters that have none among the signals; by default that it is unresolved.
     """
-    walk = _Walk(signals or {})
-    walk.visit(model, "", "", None)
-    return ModelFacts(
-        params=tuple(tensor.facts(walk.names) for tensor in walk.tensors.values()),
-        modules=tuple(walk.modules),
-        notes=tuple(dict.fromkeys(walk.notes)),
-    )
+    with paused():
+        walk = _Walk(signals or {}, otherwise or Signal())
+        walk.visit(model, "", "", None)
+        return ModelFacts(
+            params=tuple(tensor.facts(walk.names) for tensor in walk.tensors.values()),
+            modules=tuple(walk.modules),
+            notes=tuple(dict.fromkeys(walk.notes)),
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,15 +74,15 @@ class _Tensor:
 class _Walk:
     """One way through the module tree; a module that holds itself ends it."""
 
-    def __init__(self, signals: Mapping[str, Signal]) -> None:
+    def __init__(self, signals: Mapping[str, Signal], otherwise: Signal) -> None:
         self.modules: list[ModuleFacts] = []
         self.tensors: dict[tuple[object, ...], _Tensor] = {}
         self.notes: list[str] = []
         self.names: dict[str, str] = {}
         """Real path of a module -> its canonical name."""
         self._signals = signals
-        self._unknown = Signal()
-        self._classes = ClassCache()
+        self._unknown = otherwise
+        self._classes, self._numbers, self._layouts = ClassCache(), NumberCache(), LayoutCache()
         self._above: set[int] = set()
 
     def visit(self, module: nn.Module, name: str, path: str, parent: ModuleFacts | None) -> None:
@@ -85,8 +90,9 @@ class _Walk:
         module, way = unwrap(module)
         if id(module) in self._above:
             return
-        path = _joined(path, *way)
-        facts = ModuleFacts(name=name, classes=self._classes.of(module), parent=parent, attributes=numbers_of(module))
+        path = ".".join(filter(None, (path, *way)))
+        classes, numbers = self._classes.of(module), self._numbers.of(module)
+        facts = ModuleFacts(name=name, classes=classes, parent=parent, attributes=numbers)
         self.modules.append(facts)
         self.names[path] = name
         for held in held_by(module):
@@ -104,7 +110,7 @@ class _Walk:
             name=_joined(owner.name, held.local),
             owner=owner,
             local=held.local,
-            layout=layout_of(module, held.local, held.shape),
+            layout=self._layouts.of(module, held.local, held.shape),
             signal=self._signals.get(path, self._unknown),
         )
         tensor.sites.append(site)
@@ -122,8 +128,8 @@ def _named_before(site: Site, names: Mapping[str, str]) -> Site:
     return replace(site, signal=replace(site.signal, previous=names[path]))
 
 
-def _joined(*names: str) -> str:
-    return ".".join(filter(None, names))
+def _joined(above: str, name: str) -> str:
+    return f"{above}.{name}" if above else name
 
 
 def _named(dtype: torch.dtype) -> str:
@@ -149,7 +155,8 @@ def _untouchable(held: Held) -> str:
     if held.dtype not in DRAWN:
         return f"{_named(held.dtype)} is not drawn, only {', '.join(map(_named, DRAWN))}"
     if any(getattr(tensor, "_fsdp_flattened", False) for tensor in held.stored):
-        return "flattened by FullyShardedDataParallel; apply before wrapping, or use fully_shard"
+        remedy = "apply before wrapping, or inside initpolicy.integrations.distributed.gathered(model)"
+        return f"flattened by FullyShardedDataParallel; {remedy}"
     return "lazy" if any(map(_is_lazy, held.stored)) else ""
 
 

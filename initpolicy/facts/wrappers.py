@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["WRAPPERS", "unwrap"]
+__all__ = ["WRAPPERS", "unwrap", "wrapped_name"]
 
 WRAPPERS = {
     "torch.nn.parallel.data_parallel.DataParallel": "module",
@@ -24,13 +24,14 @@ def unwrap(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     A descendant of a wrapper that holds more than what it wraps is a model of its own, and stays.
     """
     way: list[str] = []
-    while (name := _wrapped(module)) is not None:
+    while (name := wrapped_name(module)) is not None:
         way.append(name)
         module = module._modules[name]  # type: ignore[assignment]  # not None, as just checked
     return module, tuple(way)
 
 
-def _wrapped(module: nn.Module) -> str | None:
+def wrapped_name(module: nn.Module) -> str | None:
+    """The attribute that holds what a wrapper wraps; None for any other module."""
     for cls in type(module).__mro__:
         name = WRAPPERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if name is not None:

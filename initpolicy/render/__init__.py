@@ -8,11 +8,12 @@ from pathlib import PurePath
 
 from initpolicy.records import AuditRow, Header
 from initpolicy.render.csv import csv
+from initpolicy.render.explain import explain
 from initpolicy.render.json import json
 from initpolicy.render.markdown import markdown
 from initpolicy.render.text import text
 
-__all__ = ["FORMATS", "Renderer", "csv", "format_for", "json", "markdown", "text"]
+__all__ = ["FORMATS", "Renderer", "csv", "explain", "format_for", "json", "markdown", "text"]
 
 Renderer = Callable[[Header, Sequence[AuditRow]], str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from initpolicy.records import AuditRow, Header
 from initpolicy.render.fold import Fold, fold
@@ -19,7 +19,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 def markdown(header: Header, rows: Sequence[AuditRow]) -> str:
     """A heading, the summary as a list, the notes, and one table row for each fold.
 
-    Measured numbers of folded rows are ranges; a plan has no measured columns.
+    Measured numbers of folded rows are ranges; a plan has no measured columns. The ways are those of the first row of
+    a fold, the flags those of any.
     """
     measured = is_measured(rows)
     facts = [
@@ -43,6 +44,16 @@ def markdown(header: Header, rows: Sequence[AuditRow]) -> str:
 def _table(folds: Sequence[Fold], measured: bool) -> list[str]:
     titles = ["parameter", "shape", "rule", "initializer", "activation", "gain", "std"]
     titles += ["measured std", "measured mean", "verdict"] if measured else ["status"]
+    titles += [
+        "gain of",
+        "path",
+        "flags",
+        "also met",
+        "input activation",
+        "input path",
+        "input flags",
+        "input also met",
+    ]
     lines = [titles, ["---"] * len(titles), *(_cells(one, measured) for one in folds)]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
@@ -63,7 +74,17 @@ def _cells(one: Fold, measured: bool) -> list[str]:
         short(row.expected_std),
         *moments,
         f"**{standing}**" if standing in ("off", "unmatched", "duplicate") else standing,
+        _plain(row.gain_from),
+        *_way(row.path, [flag for each in one.rows for flag in each.flags], row.other_hits),
+        _plain(row.input_activation),
+        *_way(row.input_path, [flag for each in one.rows for flag in each.input_flags], row.other_input_hits),
     ]
+
+
+def _way(path: Sequence[str], flags: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    yield _plain(" → ".join(path))
+    yield _plain(", ".join(dict.fromkeys(flags)))
+    yield _plain("; ".join(others))
 
 
 def _plain(text: str) -> str:

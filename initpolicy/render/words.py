@@ -39,13 +39,13 @@ def shape(sizes: tuple[int, ...]) -> str:
     return "×".join(map(str, sizes)) or "scalar"
 
 
-def asked(row: AuditRow, *, gain: bool = True) -> str:
+def asked(row: AuditRow, *, gain: bool = True, full: bool = False) -> str:
     """The initializer as a call: ``trunc_normal(std=0.02, a=-2, b=2, sigma)``.
 
     Words speak for themselves and lose their key, as a constant's value does; a zero mean and
     ``fan_in`` go without saying. Where a tensor is filled in parts, an argument that
     differs shows every part's: ``constant(value=0|1|0|0)``. ``gain=False`` leaves out a gain that the
-    row itself repeats.
+    row itself repeats; ``full`` leaves out no argument and no key.
     """
     if not row.initializer:
         return ""
@@ -56,7 +56,8 @@ def asked(row: AuditRow, *, gain: bool = True) -> str:
         arguments |= _side_by_side(parts)
     if not gain and arguments.get("gain") == row.gain:
         arguments.pop("gain", None)
-    inner = ", ".join(_argument(key, value) for key, value in arguments.items() if (key, value) not in _USUAL)
+    shown = {key: value for key, value in arguments.items() if full or (key, value) not in _USUAL}
+    inner = ", ".join(f"{key}={_value(value)}" if full else _argument(key, value) for key, value in shown.items())
     return visible(f"{row.initializer}({inner})" if inner else row.initializer)
 
 

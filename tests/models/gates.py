@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -341,6 +342,94 @@ class TopKMoE(nn.Module):
         return out.view_as(x)
 
 
+class RoutedResidual(nn.Module):
+    """Gates normalized in place, and the layer that reads the combined experts."""
+
+    def __init__(self, added: bool) -> None:
+        super().__init__()
+        self.gate = nn.Linear(4, 4, bias=False)
+        self.experts = nn.ModuleList(SwiGLU() for _ in range(4))
+        self.out = nn.Linear(4, 3)
+        self.added = added
+
+    def forward(self, x: Tensor) -> Any:
+        weights, chosen = torch.topk(F.softmax(self.gate(x), dim=-1, dtype=torch.float), 2, dim=-1)
+        weights /= weights.sum(-1, keepdim=True) + 1e-9
+        routed = torch.zeros_like(x)
+        for index, expert in enumerate(self.experts):
+            gate = (weights * (chosen == index)).sum(-1)
+            routed.index_add_(0, torch.arange(x.shape[0]), expert(x) * gate[:, None])
+        return self.out(x + routed if self.added else routed)
+
+
+class Modulation(nn.Module):
+    """A sum of contexts, each under a gate of one channel, the last of them a single number a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Conv2d(3, 3 + 16 + 3, 1)
+        self.widen = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.h = nn.Conv2d(16, 3, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        q, context, gates = torch.split(self.f(x), [3, 16, 3], 1)
+        total: Any = 0
+        for level in range(2):
+            context = F.gelu(self.widen(context))
+            total = total + context * gates[:, level : level + 1]
+        total = total + F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, 2:]
+        return q * self.h(total)
+
+
+class QueryAndGate(nn.Module):
+    """One projection for the query and the sigmoid gate of the attention's output; rotary positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.Linear(8, 16)
+        self.k = nn.Linear(8, 8)
+        self.v = nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(4)
+        self.out = nn.Linear(8, 8)
+
+    def turned(self, x: Tensor) -> Tensor:
+        angle = torch.arange(x.shape[-2]).float()[:, None] * torch.ones(4)
+        first, second = x.chunk(2, dim=-1)
+        return x * angle.cos() + torch.cat((-second, first), -1) * angle.sin()
+
+    def forward(self, x: Tensor) -> Any:
+        b, n, _ = x.shape
+        query, gate = self.q(x).view(b, n, 2, 8).chunk(2, dim=-1)
+        query = self.norm(query).transpose(1, 2)
+        k, v = (layer(x).view(b, n, 2, 4).transpose(1, 2) for layer in (self.k, self.v))
+        query = query[..., :4]
+        h = F.scaled_dot_product_attention(self.turned(query), self.turned(k), v).transpose(1, 2).reshape(b, n, 8)
+        return self.out(h * torch.sigmoid(gate.reshape(b, n, -1)[..., :8]))
+
+
+class RunningSum(nn.Module):
+    """Σ exp(k) v / Σ exp(k) step by step; the largest k so far keeps the exp small and cancels out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = nn.Linear(4, 4)
+        self.value = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 3)
+        self.decay = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Any:
+        keys, values, outputs = self.key(x), self.value(x), []
+        above = below = torch.zeros_like(keys[:, 0])
+        top = torch.zeros_like(above) - 1e38
+        for t in range(x.shape[1]):
+            k, v = keys[:, t], values[:, t]
+            new = torch.maximum(top - self.decay, k)
+            old, now = torch.exp(top - self.decay - new), torch.exp(k - new)
+            above, below, top = old * above + now * v, old * below + now, new
+            outputs.append(above / below)
+        return self.out(torch.stack(outputs, dim=1))
+
+
 class BahdanauDecoder(nn.Module):
     """GRU encoder, additive attention, GRU decoder."""
 
@@ -600,6 +689,53 @@ CASES = (
         },
         preceding={"experts.0.down.weight": "silu", "experts.0.up.weight": "identity"},
         flags={"experts.0.up.weight": GATED},
+    ),
+    *(
+        Case(
+            name=f"normalized_gates_{'and_a_skip' if added else 'alone'}",
+            make=functools.partial(RoutedResidual, added),
+            input=data(5, 4),
+            following={
+                "gate.weight": "softmax",
+                **{f"experts.{i}.gate.weight": "silu" for i in range(4)},
+                **{f"experts.{i}.up.weight": "identity" for i in range(4)},
+                **{f"experts.{i}.down.weight": "identity" for i in range(4)},
+                "out.weight": "identity",
+            },
+            preceding={"out.weight": "identity"},
+        )
+        for added in (False, True)
+    ),
+    *(
+        Case(
+            name=f"modulation_at_{size}",
+            make=Modulation,
+            input=data(1, 3, size, size),
+            following={"f.weight": "identity", "widen.weight": "gelu", "h.weight": "identity"},
+            preceding={"h.weight": "gelu"},
+        )
+        for size in (2, 4, 8)
+    ),
+    Case(
+        name="query_and_gate_in_one",
+        make=QueryAndGate,
+        input=data(2, 5, 8),
+        following={
+            "q.weight": several("sigmoid", "identity"),
+            "k.weight": "identity",
+            "v.weight": "identity",
+            "norm.weight": "identity",
+            "out.weight": "identity",
+        },
+        preceding={"out.weight": "identity"},
+        flags={"k.weight": LOGIT, "norm.weight": LOGIT},
+    ),
+    Case(
+        name="a_running_maximum_cancels_out",
+        make=RunningSum,
+        input=data(2, 12, 4),
+        following={"key.weight": "custom", "value.weight": "identity", "out.weight": "identity"},
+        preceding={"key.weight": "identity", "value.weight": "identity"},
     ),
     Case(
         name="unrouted_expert",

@@ -6,6 +6,6 @@ isolate -> run (record) -> graph -> resolve (regions, forward and backward walks
 from __future__ import annotations
 
 from initpolicy.facts.dataflow.isolate import CannotTrace
-from initpolicy.facts.dataflow.trace import Traced, trace
+from initpolicy.facts.dataflow.trace import Traced, trace, trace_on_symbols
 
-__all__ = ["CannotTrace", "Traced", "trace"]
+__all__ = ["CannotTrace", "Traced", "trace", "trace_on_symbols"]

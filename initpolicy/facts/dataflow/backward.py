@@ -101,6 +101,8 @@ class Backward:
         if not layers and node.op in ("max", "amax") and roles.data and self._forward.over_pieces(node, roles.data[0]):
             walker.end(state, Activation(name="maxout"), label(node), node=node)
             return
+        if roles.kind == "maximum" and self._forward.stabilizes(node):
+            return
         if roles.kind in ("activation", "maximum") and not layers:
             named = self._regions.named(node) if roles.kind == "activation" else Activation(name="maxout")
             walker.end(state, named, label(node), node=node)
@@ -148,7 +150,7 @@ class Backward:
     def _gates(self, value: Value, signals: list[Value]) -> bool:
         """A factor out of a sigmoid or softmax, or one activated number for many of the other's."""
         name = self._forward.activated(value)
-        return name in _GATES or (bool(name) and any(value.numel < other.numel for other in signals))
+        return name in _GATES or (bool(name) and any(_spread(value.shape, other.shape) for other in signals))
 
     def _mix(self, node: Node, roles: Roles, signals: list[Value], state: State, walker: Walker) -> None:
         step = label(node)
@@ -172,3 +174,9 @@ class Backward:
                 else ()
             )
             walker.push([state.through(value, step, *flags, *gated, merges=merges, demoted=value in gates)])
+
+
+def _spread(shape: tuple[int, ...], over: tuple[int, ...]) -> bool:
+    """Some axes of the other are met by a single number, and none the other way round."""
+    padded = (1,) * (len(over) - len(shape)) + shape
+    return len(shape) <= len(over) and padded != over and all(a in (1, b) for a, b in zip(padded, over, strict=True))

@@ -16,6 +16,7 @@ __all__ = ["Forward"]
 
 _SOFT = frozenset(("softmax", "softmin"))
 _AFTER_LOGITS = 24
+_MOST_MAXIMA = 2000
 
 
 class Forward:
@@ -27,6 +28,7 @@ class Forward:
         self._norms = norms
         self._logits: dict[int, bool] = {}
         self._activated: dict[int, str] = {}
+        self._stable: dict[int, bool] = {}
 
     def from_values(self, values: list[Value], path: tuple[str, ...]) -> list[Found]:
         walker = Walker()
@@ -94,10 +96,29 @@ class Forward:
             walker.end(state, self._regions.named(node), label(node), node=node)
 
     def _maximum(self, node: Node, roles: Roles, state: State, walker: Walker) -> None:
+        if self.stabilizes(node):
+            return
         if all(self._projected(value) for value in roles.data):
             walker.end(state, Activation(name="maxout"), label(node), node=node)
         else:  # a running maximum and the like
             walker.push(state.through(value, label(node), merges=1) for value in _results(node))
+
+    def stabilizes(self, node: Node) -> bool:
+        """A maximum that is only subtracted under an exp (log-sum-exp, a running one too): it cancels out."""
+        if node.index not in self._stable:
+            seen, wait, stable = {node.index}, [node], True
+            while wait and stable and len(seen) < _MOST_MAXIMA:
+                for user in [user for value in _results(wait.pop()) for user in value.users]:
+                    roles = roles_of(user)
+                    if user.op == "sub" and roles.kind == "sum":
+                        stable = stable and all(_under_exp(after) for value in _results(user) for after in value.users)
+                    elif roles.kind not in ("maximum", "open") or any(value.output for value in user.outputs):
+                        stable = False
+                    elif user.index not in seen:
+                        seen.add(user.index)
+                        wait.append(user)
+            self._stable |= dict.fromkeys(seen if stable else [node.index], stable and not wait)
+        return self._stable[node.index]
 
     def _projected(self, value: Value) -> bool:
         """A layer's product, through open steps alone."""
@@ -237,6 +258,9 @@ class Forward:
             for part in roles.data:
                 if part.taint.dataish and (name := self.activated(part, depth - 1)):
                     return name
+        if roles.kind in ("sum", "product"):  # divided by a sum of it
+            own = [part for part in roles.data if not self._is_statistic(roles, part)]
+            return self.activated(own[0], depth - 1) if len(own) == 1 else ""
         return ""
 
     def _are_logits(self, node: Node) -> bool:
@@ -272,12 +296,14 @@ class Forward:
         if value is None or len(value.users) != 1 or value.users[0].op != "sum" or node.op != "mul":
             return False
         result = value.users[0].result
-        return result is not None and result.numel < value.numel and self._are_logits(value.users[0])
+        return (
+            result is not None and (result.numel < value.numel or not value.shape) and self._are_logits(value.users[0])
+        )
 
     def over_pieces(self, node: Node, value: Value) -> bool:
         """max over an axis that a view split off the channels: the pieces of maxout."""
         axes = node.argument(1, "dim")
-        if not isinstance(axes, int) or value.node is None or value.node.op not in _SPLITS:
+        if not isinstance(axes, int) or value.node is None or value.node.op not in _SPLITS or not value.shape:
             return False
         before = value.node.inputs[0].shape
         axis = axes % len(value.shape)
@@ -287,6 +313,12 @@ class Forward:
             and axis in (channel, channel + 1)
             and value.shape[:channel] == before[:channel]
         )
+
+
+def _under_exp(node: Node) -> bool:
+    while node.op in ops.CAST and node.result is not None and len(node.result.users) == 1:
+        node = node.result.users[0]
+    return node.op in ("exp", "exp2")
 
 
 _SPLITS = frozenset(("view", "reshape", "unflatten", "unsafe_view"))

@@ -5,6 +5,8 @@ your example_input -> example_input_array -> default_cfg -> main_input_name and 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initpolicy.facts.dataflow.synthesis import from_config
+from initpolicy.facts.dataflow.synthesis import from_config, with_images
 
 __all__ = ["Given", "candidates"]
 
@@ -28,6 +30,10 @@ class Given:
     """What must be said of it once."""
     method: str = ""
     """What is called in place of the module itself."""
+    again: Callable[[Exception], Given | None] | None = None
+    """From what the forward said of it, another input to try."""
+    real: bool = True
+    """Worth a run on real numbers, where fake ones do not do."""
 
 
 def candidates(model: nn.Module, example: Any, method: str, found_by: str) -> Iterator[Given]:
@@ -114,8 +120,25 @@ def _config(model: nn.Module) -> Iterator[Given]:
     name = getattr(model, "main_input_name", None)
     if config is None or not isinstance(name, str):
         return
+    for make, count in with_images(model, config, name):
+        yield _pictured(make, count)
     for kwargs in from_config(model, config, name):
         yield Given((), kwargs, f"trace of inputs made from its config ({', '.join(kwargs)})")
+
+
+def _pictured(make: Callable[[int], dict[str, Any]], count: int, *, more: bool = True) -> Given:
+    """Words and an image, whose place among the words has this length; another one where the forward says which."""
+    kwargs = make(count)
+
+    def again(error: Exception) -> Given | None:
+        found = _FEATURES.search(str(error))
+        return None if found is None else _pictured(make, int(found[1]), more=False)
+
+    found_by = f"trace of inputs made from its config ({', '.join(kwargs)})"
+    return Given((), kwargs, found_by, again=again if more else None, real=False)
+
+
+_FEATURES = re.compile(r"tokens\D*\d+\D*features\D*(\d+)")
 
 
 def _first_layer(model: nn.Module) -> Iterator[Given]:
@@ -124,10 +147,68 @@ def _first_layer(model: nn.Module) -> Iterator[Given]:
         shapes = next((make(module) for kinds, make in _FIRST if isinstance(module, kinds)), None)
         if shapes is None:
             continue
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            yield _Sizes(shapes[0][0], _built_for(model)).given()
         for shape, dtype in shapes:
-            said = f"no example_input was given: traced with a guess from the first layer, {tuple(shape)}"
-            yield Given((made(shape, dtype),), {}, "trace of a guessed input", said)
+            yield _guess(shape, dtype)
         return
+
+
+def _built_for(model: nn.Module) -> int:
+    """The size of images that a module says it was made for, else 64."""
+    names = ("img_size", "image_size")
+    sizes = (_pair(getattr(module, name, None)) for module in model.modules() for name in names)
+    return next((size[0] for size in sizes if size is not None), 64)
+
+
+def _guess(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Given:
+    said = f"no example_input was given: traced with a guess from the first layer, {tuple(shape)}"
+    return Given((made(shape, dtype),), {}, "trace of a guessed input", said)
+
+
+@dataclass(slots=True, eq=False)
+class _Sizes:
+    """Looks for the size whose features, laid out flat, a later layer takes: by doubling, then halving."""
+
+    shape: tuple[int, ...]
+    size: int
+    low: int = 0
+    high: int = 0
+    """Sizes known to be too small and too large; 0: none yet."""
+
+    def given(self) -> Given:
+        spatial = 1 if len(self.shape) == 3 else 2
+        return replace(_guess((*self.shape[:-spatial], *(self.size,) * spatial)), again=self._again)
+
+    def _again(self, error: Exception) -> Given | None:
+        side = _too_large(str(error))
+        if side is None:
+            return None
+        if side:
+            self.high = self.size
+        else:
+            self.low = self.size
+        self.size = (self.low + self.high) // 2 if self.high else 2 * self.low
+        return self.given() if self.low < self.size <= _LARGEST else None
+
+
+_LARGEST = 1 << 16
+_PRODUCT = re.compile(r"\((?P<rows>\d+)x(?P<got>\d+) and (?P<wanted>\d+)x\d+\)")
+_FAKE_PRODUCT = re.compile(r"\[(?P<rows>\d+), (?P<got>\d+)\] X \[(?P<wanted>\d+), \d+\]")
+_VIEW = re.compile(r"shape '\[(?P<sizes>[-\d, ]+)\]' is invalid for input of size (?P<got>\d+)")
+_TOO_SMALL = re.compile(r"too small|can't be greater than|non-zero size|negative|non-positive")
+
+
+def _too_large(said: str) -> bool | None:
+    """What a refusal says of the size; None: nothing."""
+    found = _PRODUCT.search(said) or _FAKE_PRODUCT.search(said)
+    if found is not None:
+        return int(found["got"]) > int(found["wanted"])
+    found = _VIEW.search(said)
+    if found is not None:
+        sizes = (int(size) for size in found["sizes"].split(","))
+        return int(found["got"]) > math.prod(size for size in sizes if size > 0)
+    return False if _TOO_SMALL.search(said) else None
 
 
 def _floats(*shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], torch.dtype]]:

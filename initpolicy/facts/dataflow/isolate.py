@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from initpolicy.errors import CannotTrace
+from initpolicy.facts.dataflow.undistributed import copy_undistributed
+from initpolicy.facts.shards import is_sharded, whole_on_meta, whole_shape
+
 __all__ = ["CannotTrace", "Isolated", "Kind", "isolate"]
 
 
 Kind = Literal["fake", "real", "meta"]
-
-
-class CannotTrace(Exception):
-    """The model was not traced; the message says why and what to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +40,8 @@ class Isolated:
 def isolate(model: nn.Module, kind: Kind = "fake") -> Isolated:
     """A deep copy in eval mode whose tensors are fake twins, clones on the CPU (real), or meta tensors.
 
+    Sharded tensors have plain twins of the whole shape, and what distributed wrappers hang on modules is left out.
+
     Raises:
         CannotTrace: the model cannot be copied, or its copy shares modules with it.
     """
@@ -61,7 +62,7 @@ def isolate(model: nn.Module, kind: Kind = "fake") -> Isolated:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            made.model = copy.deepcopy(model, memo)
+            made.model = copy_undistributed(model, memo)
     except Exception as error:
         raise CannotTrace(
             f"the model cannot be copied ({type(error).__name__}: {error}); it is never traced itself: "
@@ -98,10 +99,9 @@ def _held(thing: Any, depth: int) -> Iterator[Tensor]:
 
 def _fake_twin(tensor: Tensor, mode: FakeTensorMode | None) -> Tensor:
     try:
-        if type(tensor) in _PLAIN and tensor.layout is torch.strided:
+        if (type(tensor) in _PLAIN or is_sharded(tensor)) and tensor.layout is torch.strided:
             device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
-            with torch.device("meta"):
-                meta = torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype)
+            meta = whole_on_meta(tensor)
             meta.requires_grad_(tensor.requires_grad)
             twin: Tensor = meta if mode is None else FakeTensor(mode, meta, device)
             twin._is_param = isinstance(tensor, nn.Parameter)  # what isinstance asks
@@ -120,6 +120,8 @@ _PLAIN = (Tensor, nn.Parameter, nn.Buffer) if hasattr(nn, "Buffer") else (Tensor
 def _real_twin(tensor: Tensor) -> Tensor:
     if tensor.device.type == "meta":
         raise CannotTrace("the forward needs real numbers, and the model is on meta")
+    if is_sharded(tensor) or whole_shape(tensor) != tuple(tensor.shape):
+        raise CannotTrace("the forward needs real numbers, and the model is sharded: each process has but a part")
     return _as(tensor, tensor.detach().to("cpu", copy=True))
 
 

@@ -182,7 +182,8 @@ SHAPE = _words(
 
 ATOMIC_PYTHON = (
     frozenset(ACTIVATIONS) | NORMS | POOLS | LOSSES | frozenset(SLOTTED) | EMBEDDINGS | ATTENTION | CAST | SHAPE
-    | _words("einsum tensordot split norm interpolate upsample grid_sample affine_grid pairwise_distance cdist")
+    | _words("einsum tensordot split norm interpolate upsample grid_sample affine_grid pairwise_distance cdist "
+             "unique_impl unique_consecutive_impl")
 )  # fmt: skip
 ATOMIC = ATOMIC_PYTHON
 """Functions written in Python that are one operation here; others are seen through."""

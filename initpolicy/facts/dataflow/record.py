@@ -197,7 +197,9 @@ class FunctionRecord(TorchFunctionMode):
             if result is NotImplemented:
                 try:
                     result = func(*args, **named)
-                except (DynamicOutputShapeException, DataDependentOutputException):
+                except (DynamicOutputShapeException, DataDependentOutputException, RuntimeError) as error:
+                    if type(error) is RuntimeError and ops.canonical(func)[0] not in ops.FROM_HOST:
+                        raise  # a list of tensors is read number by number
                     result = _known(recorder, func, args, named)
                     if result is NotImplemented:
                         raise
@@ -261,7 +263,16 @@ def _known(recorder: Recorder, func: Any, args: Any, named: Any) -> Any:
     answer, mode = recorder.answer, recorder.mode
     if answer is None or mode is None:
         return NotImplemented
-    real = [answer(recorder.tensors.value(tensor)) for tensor in tensors_in((args, named))]
+    given = list(tensors_in((args, named)))
+    real = [answer(recorder.tensors.value(tensor)) for tensor in given]
+    if (
+        real
+        and real[0] is None
+        and given[0].is_floating_point()
+        and ops.canonical(func)[0] in ("getitem", "masked_select")
+    ):
+        with _disable_current_modes():
+            real[0] = torch.zeros(tuple(given[0].shape), dtype=given[0].dtype)  # a known mask gives the shape
     if any(part is None for part in real):
         return NotImplemented
     with _disable_current_modes(), torch._C.DisableTorchFunction():

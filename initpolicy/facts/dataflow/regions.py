@@ -8,6 +8,7 @@ from initpolicy.facts.dataflow import operations as ops
 from initpolicy.facts.dataflow.graph import Graph, Node, Value
 from initpolicy.facts.dataflow.replay import Replay
 from initpolicy.facts.dataflow.roles import roles_of
+from initpolicy.facts.registered import NONE, Registered
 from initpolicy.records import Activation
 
 __all__ = ["Region", "Regions"]
@@ -32,20 +33,24 @@ class Region:
 class Regions:
     """The regions that begin at a value, found once a value."""
 
-    def __init__(self, graph: Graph, replay: Replay) -> None:
+    def __init__(self, graph: Graph, replay: Replay, own: Registered = NONE) -> None:
         self._graph = graph
         self._replay = replay
+        self._own = own
         self._from: dict[int, tuple[Region, ...]] = {}
         self._until: dict[int, Region] = {}
+        self._taken: set[int] = set()
+        """Nodes of modules whose class the program gave a name to."""
+        self._called = self._calls_of_own() if own.classes else {}
         for node in graph.nodes:
-            for value in node.outputs:
+            for value in (*(given for given in node.inputs if given.node is None), *node.outputs):
                 self.starting_at(value)
 
     def starting_at(self, value: Value) -> tuple[Region, ...]:
         found = self._from.get(value.index)
         if found is None:
             found = self._from[value.index] = self._find(value) if value.floating and value.taint.dataish else ()
-            found = self._from[value.index] = tuple(map(_of_module, found))
+            found = self._from[value.index] = (*self._called.get(value.index, ()), *map(_of_module, found))
             for region in found:
                 if region.activation is not None:
                     self._until.setdefault(region.exit.index, region)
@@ -59,12 +64,69 @@ class Regions:
         data = roles_of(node).data
         return self._replay.named(node, data[0] if data else node.inputs[0], [node])
 
+    # --- what the program gave a name to ---
+
+    def _calls_of_own(self) -> dict[int, list[Region]]:
+        """By what they are given, the calls of modules whose class has a name: all that is inside is the activation."""
+        found: dict[int, list[Region]] = {}
+        for call in self._graph.calls:
+            name = self._own.name_of(call.kind)
+            nodes = self._graph.nodes[call.start : call.stop] if name and call.start not in self._taken else []
+            exits = [v for v in call.outputs if v.floating and v.node is not None and v.index not in call.inputs]
+            given = dict.fromkeys(v for node in nodes for v in node.inputs if v.index in call.inputs)
+            for source in given:
+                if not (source.floating and source.taint.dataish):
+                    continue
+                for exit_ in exits:
+                    gains = self._replay.gains(source, exit_, _reached(source, nodes)) if len(exits) == 1 else None
+                    activation = Activation(name=name, exact=gains, class_name=call.kind.__name__)
+                    region = Region(source, exit_, frozenset(node.index for node in nodes), activation)
+                    found.setdefault(source.index, []).append(region)
+            self._taken |= {node.index for node in nodes}
+        return found
+
+    def _free(self, node: Node) -> bool:
+        return node.op in ops.ELEMENTWISE and node.index not in self._taken
+
+    def _computing_own(self, source: Value) -> Region | None:
+        """The largest region that computes a function which has a name."""
+        inside, nodes = self._closure(source)
+        for last in reversed(nodes):
+            slice_ = self._slice(last, inside, source)
+            if last.result is None or not self._closed(slice_, last, source):
+                continue
+            values = self._replay.values(source, last.result, [slice_[index] for index in sorted(slice_)])
+            activation = None if values is None else self._own.computing(values)
+            if activation is not None:
+                return Region(source, last.result, frozenset(slice_), activation)
+        return None
+
+    def _before_own(self, source: Value) -> bool:
+        """A scale or a shift, and then such a region: the walk goes on to that."""
+        value = source
+        for _ in range(4):
+            users = list(dict.fromkeys(value.users))
+            node = users[0] if len(users) == 1 else None
+            if node is None or value.output or node.op not in ops.AFFINE | ops.CAST or _bends(node):
+                return False
+            if not self._free(node) or node.result is None:
+                return False
+            value = node.result
+            if self._computing_own(value) is not None:
+                return True
+        return False
+
+    # --- what is found by its form ---
+
     def _find(self, source: Value) -> tuple[Region, ...]:
-        users = [node for node in dict.fromkeys(source.users) if node.op in ops.ELEMENTWISE and node.outputs]
+        users = [node for node in dict.fromkeys(source.users) if self._free(node) and node.outputs]
         curved = [node for node in users if self._leads_to_curve(node, source)]
         if not curved:
             return ()
-        whole = self._reconverging(source)
+        whole = self._computing_own(source) if self._own.curves else None
+        if whole is None and self._own.curves and self._before_own(source):
+            return ()
+        whole = whole or self._reconverging(source)
         if whole is not None:
             rest = [node for node in curved if node.index not in whole.nodes]
             return (whole, *(r for node in rest if (r := self._chain(node, source)) is not None))
@@ -76,7 +138,7 @@ class Regions:
         wait = [node]
         while wait and len(seen) < _LIMIT:
             here = wait.pop()
-            if here.index in seen or here.op not in ops.ELEMENTWISE:
+            if here.index in seen or not self._free(here):
                 continue
             seen.add(here.index)
             if _bends(here) or here.op in ops.COMPARE or here.op in ("where", "masked_fill"):
@@ -110,7 +172,7 @@ class Regions:
             if node.index in seen:
                 continue
             seen.add(node.index)
-            if node.op not in ops.ELEMENTWISE or not node.outputs:
+            if not self._free(node) or not node.outputs:
                 continue
             if any(v.index not in inside for v in node.inputs if v.taint.dataish):
                 continue
@@ -204,7 +266,7 @@ class Regions:
         end: int | None = None
         here: Node | None = node
         while here is not None and len(nodes) < _LIMIT:
-            if here.op not in ops.ELEMENTWISE or here.op in ops.COMPARE or here.result is None:
+            if not self._free(here) or here.op in ops.COMPARE or here.result is None:
                 break
             if len({v.index for v in here.inputs if v.taint.dataish and v.floating}) > 1:
                 break
@@ -304,6 +366,16 @@ def _of_module(region: Region) -> Region:
             name = call.kind.__name__ if found.name == "custom" else found.name
             return replace(region, activation=replace(found, name=name, class_name=call.kind.__name__))
     return region
+
+
+def _reached(source: Value, nodes: list[Node]) -> list[Node]:
+    """Those that depend on the value."""
+    inside, found = {source.index}, []
+    for node in nodes:
+        if any(value.index in inside for value in node.inputs):
+            found.append(node)
+            inside |= {value.index for value in node.outputs}
+    return found
 
 
 _SOFTMAX = Activation(name="softmax")

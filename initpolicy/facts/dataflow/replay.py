@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from initpolicy.facts.activations import VOCABULARY, Function
+from initpolicy.facts.activations import VOCABULARY, Array, Function
 from initpolicy.facts.dataflow import operations as ops
 from initpolicy.facts.dataflow.graph import Graph, Node, Ref, Taint, Value
-from initpolicy.facts.recognize import described
+from initpolicy.facts.gains import exact_gains
+from initpolicy.facts.own import by_element
+from initpolicy.facts.recognize import POINTS, described
 from initpolicy.records import Activation
 
 __all__ = ["Replay"]
@@ -25,6 +27,8 @@ class Replay:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._known: dict[Any, Activation | None] = {}
+        self._values: dict[Any, Array | None] = {}
+        self._gains: dict[Any, tuple[float, float] | None] = {}
 
     # --- activations ---
 
@@ -70,15 +74,35 @@ class Replay:
     def recognise(self, source: Value, result: Value, nodes: Sequence[Node]) -> Activation | None:
         """Name the function from source to result; None where it cannot be run."""
         key = self._key(source, nodes)
-        if key in self._known:
-            return self._known[key]
+        if key not in self._known:
+            run = self._function(source, result, nodes)
+            self._known[key] = None if run is None else _described(run)
+        return self._known[key]
+
+    def values(self, source: Value, result: Value, nodes: Sequence[Node]) -> Array | None:
+        """The function from source to result at `POINTS`; None where it cannot be run."""
+        key = self._key(source, nodes)
+        if key not in self._values:
+            run = self._function(source, result, nodes)
+            self._values[key] = None if run is None else _tried(run)
+        return self._values[key]
+
+    def gains(self, source: Value, result: Value, nodes: Sequence[Node]) -> tuple[float, float] | None:
+        """The exact gains of the function from source to result; None where it is not elementwise or has none."""
+        key = self._key(source, nodes)
+        if key not in self._gains:
+            run = self._function(source, result, nodes)
+            self._gains[key] = None if run is None else _integrated(run)
+        return self._gains[key]
+
+    def _function(self, source: Value, result: Value, nodes: Sequence[Node]) -> Function | None:
+        """From source to result, on arrays of any shape; None where a constant in it is not known."""
         constants: dict[int, Tensor] = {}
         for node in nodes:
             for value in node.inputs:
                 if not value.taint.dataish and value.index not in constants:
                     scalar = self.scalar(value)
                     if scalar is None:
-                        self._known[key] = None
                         return None
                     constants[value.index] = scalar
 
@@ -89,9 +113,7 @@ class Replay:
                 self._step(node, held, constants, x)
             return np.broadcast_to(held[result.index].double().numpy(), z.shape)
 
-        found = _described(run)
-        self._known[key] = found
-        return found
+        return run
 
     def _step(self, node: Node, held: dict[int, Tensor], constants: Mapping[int, Tensor], x: Tensor) -> None:
         def look(value: Value) -> Tensor:
@@ -212,13 +234,26 @@ def _described(run: Function) -> Activation | None:
     try:
         found = described(run)
         if found.exact is None and found.name in VOCABULARY:
-            if found.name == "prelu":  # no parameter of its own is in sight
-                found = Activation(name="leaky_relu", arguments=(("slope", VOCABULARY["prelu"].values({})["slope"]),))
             own = VOCABULARY[found.name].values(dict(found.arguments))
             return Activation(name=found.name, arguments=tuple({**own, **dict(found.arguments)}.items()))
         return found
     except ValueError:  # like no entry, and no gains: an activation all the same
         return Activation(name="custom")
+    except Exception:  # a replay may fail in any way the user's code may
+        return None
+
+
+def _tried(run: Function) -> Array | None:
+    try:
+        with np.errstate(all="ignore"):
+            return np.array(run(POINTS), dtype=np.float64)
+    except Exception:  # a replay may fail in any way the user's code may
+        return None
+
+
+def _integrated(run: Function) -> tuple[float, float] | None:
+    try:
+        return exact_gains(run) if by_element(run) else None
     except Exception:  # a replay may fail in any way the user's code may
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from initpolicy.facts.dataflow.backward import Backward
 from initpolicy.facts.dataflow.forward import Forward
@@ -13,6 +14,7 @@ from initpolicy.facts.dataflow.regions import Regions
 from initpolicy.facts.dataflow.replay import Replay
 from initpolicy.facts.dataflow.roles import roles_of
 from initpolicy.facts.dataflow.walk import Found, label
+from initpolicy.facts.registered import NONE, Registered
 from initpolicy.records import Hit, Signal
 
 __all__ = ["Resolver", "Use"]
@@ -37,12 +39,12 @@ class Use:
 class Resolver:
     """Answers for one recorded graph."""
 
-    def __init__(self, graph: Graph, paths: Mapping[int, tuple[str, ...]]) -> None:
-        """``paths``: by index of a parameter's value, every site it hangs at."""
+    def __init__(self, graph: Graph, paths: Mapping[int, tuple[str, ...]], own: Registered = NONE) -> None:
+        """``paths``: by index of a parameter's value, every site it hangs at; ``own``: activations with names."""
         self.graph = graph
         self._paths = paths
         self._norms = Norms(graph)
-        self._regions = Regions(graph, Replay(graph))
+        self._regions = Regions(graph, Replay(graph), own)
         self._forward = Forward(graph, self._regions, self._norms)
         self._backward = Backward(graph, self._regions, self._norms, self._forward)
         self._following: dict[tuple[int, int, bool], list[Found]] = {}
@@ -94,13 +96,15 @@ class Resolver:
             return None
         if any(use.weighted for use in uses):
             uses = [use for use in uses if use.weighted]
-        following = _answer([f for use in uses for f in self._follow(use)])
+        following, beyond = _answer([f for use in uses for f in self._follow(use)])
         data = [self._data(use) for use in uses]
-        preceding = _answer([f for values in data for f in self._precede(values)])
+        preceding, before = _answer([f for values in data for f in self._precede(values)])
         previous = next((path for values in data if (path := self._layer_before(values)) is not None), None)
         return Signal(
             following=following,
-            preceding=tuple(replace(hit, path=hit.path[::-1]) for hit in preceding),
+            preceding=_turned(preceding),
+            further_following=beyond,
+            further_preceding=_turned(before),
             norm_before=all(self._backward.norm_before(list(values)) for values in data) and bool(data),
             found_by=found_by if following else "unresolved",
             previous=previous,
@@ -204,12 +208,27 @@ def _sources(value: Value) -> Iterable[Value]:
             wait.extend(here.node.inputs)
 
 
-def _answer(found: list[Found]) -> tuple[Hit, ...]:
-    """The hits at the best level: activations, or identity where there are none; the nearest first."""
+def _answer(found: list[Found]) -> tuple[tuple[Hit, ...], tuple[Hit, ...]]:
+    """The hits at the best level: activations, or identity where there are none; and the others. The nearest first."""
     if not found:
-        return ()
+        return (), ()
     ranked = sorted(found, key=lambda each: each.rank)
     best = ranked[0]
     plain = best.hit.activation.name == "identity"
-    chosen = [f for f in ranked if f.level == best.level and (f.hit.activation.name == "identity") == plain]
-    return tuple(dict.fromkeys(f.hit for f in chosen))
+    chosen = dict.fromkeys(
+        f.hit
+        for f in ranked
+        if (f.level == best.level and (f.hit.activation.name == "identity") == plain)
+        or (not plain and not f.demoted and "attention logit" in f.hit.flags)  # another part of its rows
+    )
+    others = dict.fromkeys(f.hit for f in ranked if f.hit not in chosen)
+    return tuple(chosen), tuple(islice(others, _MOST))
+
+
+_MOST = 16
+"""Weaker hits that are kept; the walk ends one merge past the best, and seldom meets so many."""
+
+
+def _turned(hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+    """The same ways as the signal goes: towards the parameter."""
+    return tuple(replace(hit, path=hit.path[::-1]) for hit in hits)

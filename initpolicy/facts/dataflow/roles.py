@@ -167,10 +167,14 @@ def _cell(node: Node) -> str:
 def _to_one(node: Node) -> bool:
     """A pool that leaves a single position (or is so asked)."""
     result = node.result
+    size: Any = node.argument(1, "output_size")
+    if result is not None and not result.shape:  # of a symbol
+        return node.op.startswith("adaptive") and all(
+            part == 1 for part in (size if isinstance(size, (tuple, list)) else (size,))
+        )
     if result is None or len(result.shape) < 3:
         return False
     spatial = 1 if "1d" in node.op else 3 if "3d" in node.op else 2
-    size: Any = node.argument(1, "output_size")
     if node.op.startswith("adaptive") and not isinstance(size, Ref):
         return all(part == 1 for part in result.shape[-spatial:])
     given = node.inputs[0].shape

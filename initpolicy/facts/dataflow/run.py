@@ -40,6 +40,11 @@ def run(
         if not recorder.tensors.known(buffer):
             value = recorder.bind(buffer, "buffer", Taint.CONST)
             graph.originals[value.index] = made.originals.get(id(buffer), buffer)
+    for twin in made.twins.values():  # tensors kept as plain attributes
+        if not recorder.tensors.known(twin):
+            is_param = isinstance(twin, nn.Parameter)
+            value = recorder.bind(twin, "const" if is_param else "buffer", Taint.PARAM if is_param else Taint.CONST)
+            graph.originals[value.index] = made.originals.get(id(twin), twin)
     device = next((p.device for p in made.model.parameters()), torch.device("cpu"))
 
     def enter(tensor: Tensor) -> Tensor:

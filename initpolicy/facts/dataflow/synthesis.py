@@ -5,14 +5,16 @@ Configurations nest (text, vision, audio, encoder, decoder …); a number is tak
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["from_config"]
+__all__ = ["from_config", "with_images"]
 
 _WORDS = 8
 _BATCH = 1
@@ -52,6 +54,40 @@ def from_config(model: nn.Module, config: Any, main: str) -> Iterator[dict[str, 
             if kwargs and key not in seen:
                 seen.add(key)
                 yield {**kwargs, **fixed}
+
+
+def with_images(model: nn.Module, config: Any, main: str) -> Iterator[tuple[Callable[[int], dict[str, Any]], int]]:
+    """Words with an image among them, for a model that reads both: arguments by the number of words that stand for
+    the image, and that number as the configuration has it."""
+    parameters = inspect.signature(type(model).forward).parameters
+    numbers = _Numbers(config)
+    word = numbers.get("image_token_id", "image_token_index")
+    if main != "input_ids" or "pixel_values" not in parameters or not isinstance(word, int):
+        return
+    start = numbers.get("vision_start_token_id")
+    before = [3, *([start] if isinstance(start, int) else [])]
+    grid = [name for name in ("image_grid_thw",) if name in parameters]
+    pixels = _pixels(numbers, 0)
+    images = (_patches(numbers),) if grid else (pixels, pixels.unsqueeze(1), _pairs(numbers, 0))
+    merge = numbers.number("spatial_merge_size", "downsample_factor", "scale_factor", default=1)
+    ratio = numbers.get("downsample_ratio", default=1.0)
+    count = _GRID * _GRID if grid else math.prod(pixels.shape[2:]) // numbers.number("patch_size", default=16) ** 2
+    count = numbers.number("mm_tokens_per_image", default=int(count * ratio**2) // max(merge, 1) ** 2)
+
+    sized = "image_sizes" in parameters
+
+    def made(image: Tensor, told: bool, words: int) -> dict[str, Any]:
+        ids = torch.tensor([[*before, *[word] * words, 4, 6]])
+        given: dict[str, Any] = {"input_ids": ids, "pixel_values": image, **{name: _grid(numbers, 0) for name in grid}}
+        if "mm_token_type_ids" in parameters:
+            given["mm_token_type_ids"] = (ids == word).int()
+        if told:
+            given["image_sizes"] = torch.tensor([list(pixels.shape[2:])])
+        return given | ({"use_cache": False} if "use_cache" in parameters else {})
+
+    for told in (False, True)[: 1 + sized]:
+        for image in images:
+            yield functools.partial(made, image, told), count
 
 
 class _Numbers:

@@ -15,7 +15,7 @@ __all__ = ["IDENTITY", "Found", "State", "Walker", "label"]
 IDENTITY = Activation(name="identity")
 _MOST_STEPS = 3000
 _SLACK = 1
-"""How many merges past the best hit a walk still looks."""
+"""How many merges past the best hit a walk still looks, behind gates and global pools too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,11 @@ class Walker:
             heapq.heappush(self._heap, (state.demoted, state.merges, state.depth, self._count, state))
 
     def pop(self) -> State | None:
-        if not self._heap or self._count > _MOST_STEPS:
-            return None
-        state = heapq.heappop(self._heap)[-1]
-        if self.found:
-            best = min(found.level for found in self.found)
-            if state.demoted > best[0] or (state.demoted == best[0] and state.merges > best[1] + _SLACK):
-                return None
-        return state
+        while self._heap and self._count <= _MOST_STEPS:
+            state = heapq.heappop(self._heap)[-1]
+            if not self.found or state.merges <= min(found.level for found in self.found)[1] + _SLACK:
+                return state
+        return None
 
     def end(self, state: State, activation: Activation, step: str, *flags: str, node: Node | None = None) -> None:
         if node is not None and state.path[-1:] == (step,):

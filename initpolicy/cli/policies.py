@@ -1,0 +1,63 @@
+"""POLICY and its overrides as they stand on a command line -> a policy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from initpolicy.load import composed, load_policy
+from initpolicy.policy import Policy
+
+__all__ = ["configured", "policy_of"]
+
+
+def policy_of(source: str, overrides: Sequence[str] = ()) -> Policy:
+    """The policy of a preset's name, a path, or ``-`` (YAML on standard input), with overrides as Hydra has them.
+
+    Raises:
+        PolicyError: with every mistake in it.
+        typer.BadParameter: if an override cannot be read.
+    """
+    return load_policy(source) if source != "-" and not overrides else load_policy(configured(source, overrides))
+
+
+def configured(source: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The composed policy, unchecked: ``seed=3``, ``rules.head.init.weight.std=0.02``, ``~rules.lstm``."""
+    config = _read() if source == "-" else composed(source)
+    if source != "-" and "name" not in config:
+        config["name"] = source
+    for override in overrides:
+        _apply(config, override.removeprefix("init."))
+    return config
+
+
+def _read() -> DictConfig:
+    try:
+        config = OmegaConf.create(yaml.safe_load(sys.stdin.read()))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise typer.BadParameter(f"standard input is no YAML: {error}") from error
+    if not isinstance(config, DictConfig):
+        raise typer.BadParameter("standard input holds no mapping; a policy is a mapping with 'rules'")
+    return config
+
+
+def _apply(config: DictConfig, override: str) -> None:
+    if override.startswith("~"):
+        place, _, last = override[1:].rpartition(".")
+        parent = OmegaConf.select(config, place) if place else config
+        if not isinstance(parent, DictConfig) or last not in parent:
+            raise typer.BadParameter(f"{override}: there is no {override[1:]} to remove")
+        del parent[last]
+        return
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{override}: an override is key=value or ~key, as in seed=3")
+    try:
+        OmegaConf.update(config, key.lstrip("+"), OmegaConf.create({"value": yaml.safe_load(value)})["value"])
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise typer.BadParameter(f"{override}: {error}") from error
