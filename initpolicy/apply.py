@@ -9,7 +9,7 @@ measure  what lies in memory now, parameter by parameter
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,22 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from initpolicy.collector import paused
 from initpolicy.errors import ApplyError, Problem
 from initpolicy.measure import measure
 from initpolicy.plan import Plan
 from initpolicy.records import Measure, Part
-from initpolicy.writing.fill import fill
+from initpolicy.writing.fill import Held, fill
+from initpolicy.writing.held import measured_here, sharded
 from initpolicy.writing.pieces import pieces_of
 from initpolicy.writing.prepare import Problems, prepare
 from initpolicy.writing.targets import Target, targets_of
 from initpolicy.writing.through import write_through
-from initpolicy.writing.usable import shared, unusable
+from initpolicy.writing.usable import blank_buffers, gathered, shared, unusable
+from initpolicy.writing.watch import Watch
 
 __all__ = ["write"]
 
 
-def write(plan: Plan, model: nn.Module, seed: int) -> Mapping[str, Measure]:
+def write(
+    plan: Plan, model: nn.Module, seed: int, settle: Callable[[], None] = lambda: None, watch: Watch | None = None
+) -> Mapping[str, Measure]:
     """Fill every parameter that the plan initializes, once each, and measure every parameter that holds numbers.
+
+    Args:
+        settle: called between the two, for what follows from parameters.
+        watch: told of what is written as it is.
 
     Raises:
         ApplyError: naming all parameters that cannot be written or would stay unusable; nothing is written then.
@@ -43,18 +52,21 @@ def write(plan: Plan, model: nn.Module, seed: int) -> Mapping[str, Measure]:
             raise ApplyError(*(Problem(plan.policy.name, place, why) for place, why in problems))
 
     targets = targets_of(plan, model)
-    with torch.no_grad(), _randomness_kept(targets):
-        refuse([*unusable(targets), *shared(targets, model)])
+    with torch.no_grad(), _randomness_kept(targets), paused():
+        refuse([*unusable(targets), *gathered(targets, model), *shared(targets, model), *blank_buffers(targets, model)])
         chosen = [target for target in targets if target.written]
         prepared, problems = prepare(chosen, plan.initializers, seed)
         refuse(problems)
         parametrized = [target for target in chosen if target.through]
         changed = write_through(parametrized, plan.initializers, prepared, seed, refuse)
-        for target in chosen:
-            if not target.through:
-                fill(pieces_of(target.tensor()), target.assignment, plan.initializers, prepared, seed)
-        measured = {target.name: found for target in targets if (found := _measured(target)) is not None}
-    return {name: replace(found, reason=changed.get(name, "")) for name, found in measured.items()}
+        plain = (target for target in chosen if not target.through)
+        held = [Held(assignment=target.assignment, pieces=pieces_of(target.tensor())) for target in plain]
+        watch = watch or Watch()
+        with watch.over(held, [target.name for target in parametrized]):
+            filled = fill(held, plan.initializers, prepared, seed, watch.told)
+        settle()
+        measured = {target.name: found for target in targets if (found := _measured(target, filled)) is not None}
+    return {**measured, **{name: replace(measured[name], reason=why) for name, why in changed.items()}}
 
 
 @contextmanager
@@ -73,8 +85,12 @@ def _randomness_kept(targets: list[Target]) -> Iterator[None]:
 # --- measure -------------------------------------------------------------------------------------
 
 
-def _measured(target: Target) -> Measure | None:
+def _measured(target: Target, filled: Mapping[str, Measure]) -> Measure | None:
     """What is in use now; None where there are no numbers (meta) or none that are measured (integers)."""
+    if sharded(target):
+        return measured_here(target)
+    if target.name in filled:
+        return filled[target.name]
     try:
         tensor = target.tensor()
     except Exception:  # a user's parametrization may raise anything; one that is to be written has been read before

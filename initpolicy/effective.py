@@ -97,7 +97,8 @@ def remembered(owner: nn.Module, local: str) -> Callable[[], None]:
 
 
 def _plain(owner: nn.Module, local: str) -> Tensor | None:
-    return dict(owner._parameters.items()).get(local)  # a scripted module's are no dictionary
+    held = owner._parameters
+    return (held if isinstance(held, dict) else dict(held.items())).get(local)  # a scripted module's are no dictionary
 
 
 # --- parametrizations ----------------------------------------------------------------------------

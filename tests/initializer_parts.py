@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from initpolicy.initializers import INITIALIZERS
-from initpolicy.initializers.base import Block, check_values
+from initpolicy.initializers.base import Block, check_values, elements
 from initpolicy.records import Law
 from initpolicy.streams import BLOCK, stream_for
 
@@ -61,9 +61,8 @@ def fill(name: str, block: Block, seed: int = 0, *, cuts: tuple[int, ...] = (), 
     if initializer.make is not None:
         values = initializer.make(stream, block, arguments)
     else:
-        assert initializer.draw is not None
         edges = [0, *(cut * BLOCK for cut in cuts), block.numel]
-        pieces = [initializer.draw(stream, block, arguments, start, stop) for start, stop in pairwise(edges)]
+        pieces = [elements(initializer, stream, block, arguments, start, stop) for start, stop in pairwise(edges)]
         values = np.concatenate(pieces).reshape(block.shape)
     assert values.dtype == np.float32
     assert values.shape == block.shape

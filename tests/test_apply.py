@@ -20,8 +20,8 @@ from initpolicy import apply_policy, plan_policy
 from initpolicy.apply import write
 from initpolicy.errors import ApplyError
 from initpolicy.initializers.base import Initializer
-from initpolicy.streams import BLOCK
-from initpolicy.writing.fill import CHUNK
+from initpolicy.streams import BLOCK, backends
+from initpolicy.writing.drawing import CHUNK
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -147,12 +147,14 @@ def test_mmengine_log_version_counters_tell_one_write_and_none() -> None:
     assert now == {name: 2 * name.startswith("0.") for name in versions}
 
 
-def test_a_large_tensor_is_filled_piece_by_piece() -> None:
+@pytest.mark.parametrize(("many", "writes"), [(10**9, 3), (0, 1)], ids=["NumPy, chunk by chunk", "Numba, in place"])
+def test_a_large_tensor_is_filled_piece_by_piece(many: int, writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "MANY", many)
     model = Holder(weight=torch.zeros(2 * CHUNK + BLOCK + 5))
     before = model.get_parameter("weight")._version
     apply_policy(model, policy({"name": "uniform", "a": -1, "b": 1}))
     values = model.get_parameter("weight").detach()
-    assert model.get_parameter("weight")._version - before == 3
+    assert model.get_parameter("weight")._version - before == writes
     assert float(values.abs().min()) > 0  # zeros are no uniform draws, so every element was reached
     short = Holder(weight=torch.zeros(BLOCK + 9))
     apply_policy(short, policy({"name": "uniform", "a": -1, "b": 1}))
@@ -383,7 +385,7 @@ def inference() -> Tensor:
 
 ONE_BY_ONE = "whose elements cannot be written one by one"
 EXPANDED = "has elements that share memory, as expand() makes them; give it a clone() first"
-META = "is on the meta device; give it memory first: model.to_empty(device='cpu')"
+META = "is on the meta device; initpolicy.materialize gives it memory and values in one pass"
 REFUSED: dict[str, tuple[Callable[[], Tensor], str]] = {
     "meta": (
         lambda: torch.zeros(3, device="meta"),

@@ -46,6 +46,7 @@ lecun_uniform()
 log_normal(mean=0.0, std=1.0)
 log_uniform(low, high)
 normal(mean=0.0, std=1.0)
+normalized(norm=1.0, distribution=normal)
 ones()
 orthogonal(gain=1.0)
 poisson(rate)
@@ -68,7 +69,7 @@ def test_every_initializer_and_what_it_takes() -> None:
 def test_every_initializer_is_whole(name: str) -> None:
     entry = INITIALIZERS[name]
     assert entry.name == name
-    assert (entry.draw is None) != (entry.make is None)
+    assert [entry.recipe, entry.draw, entry.make].count(None) == 2
     assert entry.doc.endswith(".")
     for argument in entry.arguments:
         assert argument.doc.endswith("."), argument.name

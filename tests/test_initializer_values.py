@@ -92,7 +92,7 @@ def test_no_global_random_state_is_read_or_changed(name: str, given: dict[str, A
 
 
 LONG = (3 * BLOCK + 1234) // 2
-DRAWN = [(name, given) for name, given, _ in RANDOM if INITIALIZERS[name].draw is not None]
+DRAWN = [(name, given) for name, given, _ in RANDOM if INITIALIZERS[name].make is None]
 WHOLE: dict[str, Array] = {}
 
 

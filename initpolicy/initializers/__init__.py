@@ -11,6 +11,7 @@ from typing import Final
 
 from initpolicy.initializers.base import Initializer
 from initpolicy.initializers.constants import CONSTANTS
+from initpolicy.initializers.directions import DIRECTIONS
 from initpolicy.initializers.distributions import DISTRIBUTIONS
 from initpolicy.initializers.files import FILES
 from initpolicy.initializers.formulas import FORMULAS
@@ -21,7 +22,7 @@ from initpolicy.initializers.subpixel import SUBPIXEL
 
 __all__ = ["ALIASES", "INITIALIZERS"]
 
-_ALL = (*CONSTANTS, *DISTRIBUTIONS, *SCALED, *MATRICES, *PATTERNS, *SUBPIXEL, *FORMULAS, *FILES)
+_ALL = (*CONSTANTS, *DISTRIBUTIONS, *SCALED, *MATRICES, *DIRECTIONS, *PATTERNS, *SUBPIXEL, *FORMULAS, *FILES)
 
 INITIALIZERS: Final[Mapping[str, Initializer]] = MappingProxyType({entry.name: entry for entry in _ALL})
 """Every initializer by its name."""

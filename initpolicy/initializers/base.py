@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from initpolicy import streams
 from initpolicy.errors import meant
 from initpolicy.formula import FormulaError, parse
 from initpolicy.records import Block, Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Recipe, Stream
 
 __all__ = [
     "REQUIRED",
@@ -29,9 +30,11 @@ __all__ = [
     "LawOf",
     "Make",
     "Problems",
+    "RecipeOf",
     "Together",
     "check_names",
     "check_values",
+    "elements",
     "fits",
     "fixed",
     "freedom",
@@ -69,9 +72,11 @@ class Argument:
 LawOf = Callable[[Block, Arguments], "Law | None"]
 """None: nothing to compare with. May raise ValueError with a plain reason that reads after the initializer's
 name (``needs two or more dimensions, this is (64,)``)."""
+RecipeOf = Callable[[Block, Arguments], Recipe]
+"""The arithmetic of one element, as data: what every backend can follow."""
 Draw = Callable[[Stream, Block, Arguments, int, int], Float32]
-"""(stream, block, arguments, start, stop) -> float32 values of the flattened elements [start, stop);
-start is a multiple of ``streams.BLOCK``. Must not depend on how the range is cut."""
+"""What no recipe states: (stream, block, arguments, start, stop) -> float32 values of the flattened elements
+[start, stop); start is a multiple of ``streams.BLOCK``. Must not depend on how the range is cut."""
 Make = Callable[[Stream, Block, Arguments], Float32]
 """(stream, block, arguments) -> the whole tensor, float32, in ``block.shape``."""
 Together = Callable[[Arguments], Iterable[tuple[str, str]]]
@@ -80,11 +85,12 @@ Together = Callable[[Arguments], Iterable[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Initializer:
-    """A named pair of pure functions: ``law`` and one of ``draw`` (elementwise) or ``make`` (whole)."""
+    """A named pair of pure functions: ``law``, and one of ``recipe`` or ``draw`` (elementwise) and ``make`` (whole)."""
 
     name: str
     arguments: tuple[Argument, ...] = ()
     law: LawOf
+    recipe: RecipeOf | None = None
     draw: Draw | None = None
     make: Make | None = None
     random: bool = True
@@ -98,6 +104,16 @@ class Initializer:
     whole: bool = False
     """Fills the whole parameter at once, stacked copies included: its values belong to the name (a file's)."""
     doc: str = ""
+
+
+def elements(
+    initializer: Initializer, stream: Stream, block: Block, arguments: Arguments, start: int, stop: int
+) -> Float32:
+    """[start, stop) of what is made element by element; start is a multiple of ``streams.BLOCK``."""
+    if initializer.recipe is not None:
+        return streams.values(initializer.recipe(block, arguments), stream, start, stop)
+    assert initializer.draw is not None, f"{initializer.name} states no values"
+    return initializer.draw(stream, block, arguments, start, stop)
 
 
 # --- arguments -----------------------------------------------------------------------------------

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
-from initpolicy.initializers.base import Argument, Arguments, Block, Float32, Initializer, fits
+from initpolicy.initializers.base import Argument, Arguments, Block, Initializer, fits
 from initpolicy.records import Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Recipe
 
 __all__ = ["CONSTANTS"]
 
@@ -18,15 +16,15 @@ def _constant_law(block: Block, arguments: Arguments) -> Law:
     return Law(kind="constant", mean=float(arguments["value"]), std=0.0)
 
 
-def _constant(stream: Stream, block: Block, arguments: Arguments, start: int, stop: int) -> Float32:
-    return np.full(stop - start, arguments["value"], np.float32)
+def _constant(block: Block, arguments: Arguments) -> Recipe:
+    return Recipe(law="constant", shift=arguments["value"])
 
 
 def _always(name: str, value: float) -> Initializer:
     return Initializer(
         name=name,
         law=lambda block, arguments: _constant_law(block, {"value": value}),
-        draw=lambda stream, block, arguments, start, stop: _constant(stream, block, {"value": value}, start, stop),
+        recipe=lambda block, arguments: _constant(block, {"value": value}),
         random=False,
         doc=f"Every element is {value:g}.",
     )
@@ -37,7 +35,7 @@ CONSTANTS: Final = (
         name="constant",
         arguments=(Argument(name="value", doc="The number."),),
         law=_constant_law,
-        draw=_constant,
+        recipe=_constant,
         random=False,
         doc="Every element is ``value``. In a weight it leaves all units of a layer identical.",
     ),

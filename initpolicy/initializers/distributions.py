@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from initpolicy import streams
-from initpolicy.initializers.base import Argument, Arguments, Block, Float32, Initializer, Together, fits, iid
+from initpolicy.initializers.base import Argument, Arguments, Block, Initializer, Together, fits, iid
 from initpolicy.records import Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Recipe
 
 __all__ = [
     "DISTRIBUTIONS",
     "FURTHEST",
-    "draw_normal",
-    "draw_truncated",
-    "draw_uniform",
     "normal_law",
+    "normal_recipe",
     "truncated_law",
+    "truncated_recipe",
     "uniform_law",
+    "uniform_recipe",
 ]
 
 FURTHEST: Final = 6.8
@@ -39,9 +40,9 @@ def normal_law(block: Block, mean: float, std: float) -> Law:
     return iid("normal", block.numel, mean=mean, std=std, kurtosis=3.0)
 
 
-def draw_normal(stream: Stream, start: int, stop: int, mean: float, std: float) -> Float32:
-    """mean + std z in float32."""
-    return np.float32(mean) + np.float32(std) * streams.normal(stream, start, stop)
+def normal_recipe(mean: float, std: float) -> Recipe:
+    """mean + std z."""
+    return Recipe(law="normal", shift=mean, scale=std)
 
 
 def uniform_law(block: Block, low: float, high: float) -> Law:
@@ -55,10 +56,10 @@ def uniform_law(block: Block, low: float, high: float) -> Law:
     return iid("uniform", block.numel, mean=(low + high) / 2, std=std, kurtosis=1.8, low=low, high=high)
 
 
-def draw_uniform(stream: Stream, block: Block, start: int, stop: int, low: float, high: float) -> Float32:
-    """middle + half c in float32, c uniform on the open (-1, 1); kept strictly inside after rounding to the dtype."""
-    middle, half = np.float32((low + high) / 2), np.float32((high - low) / 2)
-    return streams.bounded(middle + half * streams.centred(stream, start, stop), low, high, block.dtype)
+def uniform_recipe(block: Block, low: float, high: float) -> Recipe:
+    """middle + half c, c uniform on the open (-1, 1); kept strictly inside after rounding to the dtype."""
+    least, most = streams.clamp(low, high, block.dtype)
+    return Recipe(law="centred", shift=(low + high) / 2, scale=(high - low) / 2, least=least, most=most)
 
 
 def truncated_law(block: Block, mean: float, std: float, low: float, high: float) -> Law:
@@ -83,12 +84,11 @@ def truncated_law(block: Block, mean: float, std: float, low: float, high: float
     )
 
 
-def draw_truncated(
-    stream: Stream, block: Block, start: int, stop: int, mean: float, std: float, low: float, high: float
-) -> Float32:
-    """mean + std z in float32, z by inversion; kept strictly inside after rounding to the dtype."""
-    z = streams.truncated(stream, start, stop, (low - mean) / std, (high - mean) / std)
-    return streams.bounded(np.float32(mean) + np.float32(std) * z, low, high, block.dtype)
+def truncated_recipe(block: Block, mean: float, std: float, low: float, high: float) -> Recipe:
+    """mean + std z, z by inversion; kept strictly inside after rounding to the dtype."""
+    least, most = streams.clamp(low, high, block.dtype)
+    known = streams.interval(float((low - mean) / std), float((high - mean) / std))
+    return Recipe(law="truncated", interval=known, shift=mean, scale=std, least=least, most=most)
 
 
 def _drawable(block: Block, low: float, high: float) -> None:
@@ -106,16 +106,16 @@ def _normal_law(block: Block, a: Arguments) -> Law:
     return normal_law(block, a["mean"], a["std"])
 
 
-def _normal(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    return draw_normal(stream, start, stop, a["mean"], a["std"])
+def _normal(block: Block, a: Arguments) -> Recipe:
+    return normal_recipe(a["mean"], a["std"])
 
 
 def _uniform_law(block: Block, a: Arguments) -> Law:
     return uniform_law(block, a["a"], a["b"])
 
 
-def _uniform(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    return draw_uniform(stream, block, start, stop, a["a"], a["b"])
+def _uniform(block: Block, a: Arguments) -> Recipe:
+    return uniform_recipe(block, a["a"], a["b"])
 
 
 def _bounds(a: Arguments) -> tuple[float, float]:
@@ -129,8 +129,8 @@ def _truncated_law(block: Block, a: Arguments) -> Law:
     return truncated_law(block, a["mean"], a["std"], *_bounds(a))
 
 
-def _truncated(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    return draw_truncated(stream, block, start, stop, a["mean"], a["std"], *_bounds(a))
+def _truncated(block: Block, a: Arguments) -> Recipe:
+    return truncated_recipe(block, a["mean"], a["std"], *_bounds(a))
 
 
 def _bernoulli_law(block: Block, a: Arguments) -> Law:
@@ -140,8 +140,8 @@ def _bernoulli_law(block: Block, a: Arguments) -> Law:
     return iid("bernoulli", block.numel, mean=p, std=math.sqrt(variance), kurtosis=kurtosis, atoms=True)
 
 
-def _bernoulli(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    return streams.bernoulli(stream, start, stop, a["p"])
+def _bernoulli(block: Block, a: Arguments) -> Recipe:
+    return Recipe(law="bernoulli", thresholds=(streams.bernoulli_threshold(a["p"]),))
 
 
 def _poisson_law(block: Block, a: Arguments) -> Law:
@@ -150,8 +150,8 @@ def _poisson_law(block: Block, a: Arguments) -> Law:
     return iid("poisson", block.numel, mean=rate, std=math.sqrt(rate), kurtosis=kurtosis, atoms=True)
 
 
-def _poisson(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    return streams.poisson(stream, start, stop, a["rate"])
+def _poisson(block: Block, a: Arguments) -> Recipe:
+    return Recipe(law="poisson", thresholds=streams.poisson_thresholds(float(a["rate"])))
 
 
 def _exponential_law(block: Block, a: Arguments) -> Law:
@@ -160,9 +160,8 @@ def _exponential_law(block: Block, a: Arguments) -> Law:
     return iid("exponential", block.numel, mean=mean, std=mean, kurtosis=9.0, low=0.0, reach=_LONGEST - 1)
 
 
-def _exponential(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    values = streams.exponential(stream, start, stop) / np.float32(a["rate"])
-    return streams.bounded(values, 0.0, math.inf, block.dtype)
+def _exponential(block: Block, a: Arguments) -> Recipe:
+    return Recipe(law="exponential", rate=a["rate"], least=_above_zero(block))
 
 
 def _log_normal_law(block: Block, a: Arguments) -> Law:
@@ -177,9 +176,12 @@ def _log_normal_law(block: Block, a: Arguments) -> Law:
     return iid("log_normal", block.numel, mean=mean, std=std, kurtosis=kurtosis, low=0.0, reach=reach)
 
 
-def _log_normal(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-    values = streams.exp32(draw_normal(stream, start, stop, a["mean"], a["std"]))
-    return streams.bounded(values, 0.0, math.inf, block.dtype)
+def _log_normal(block: Block, a: Arguments) -> Recipe:
+    return replace(normal_recipe(a["mean"], a["std"]), exp=True, least=_above_zero(block))
+
+
+def _above_zero(block: Block) -> float:
+    return streams.clamp(0.0, math.inf, block.dtype)[0]
 
 
 def _log_uniform_law(block: Block, a: Arguments) -> Law:
@@ -194,11 +196,12 @@ def _log_uniform_law(block: Block, a: Arguments) -> Law:
     return iid("log_uniform", block.numel, mean=mean, std=std, kurtosis=kurtosis, low=low, high=high)
 
 
-def _log_uniform(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
+def _log_uniform(block: Block, a: Arguments) -> Recipe:
     first, last = streams.exact_log(a["low"]), streams.exact_log(a["high"])
-    middle, half = np.float32((first + last) / 2), np.float32((last - first) / 2)
-    values = streams.exp32(middle + half * streams.centred(stream, start, stop))
-    return streams.bounded(values, a["low"], a["high"], block.dtype)
+    least, most = streams.clamp(a["low"], a["high"], block.dtype)
+    return Recipe(
+        law="centred", shift=(first + last) / 2, scale=(last - first) / 2, exp=True, least=least, most=most
+    )  # fmt: skip
 
 
 def _ordered(low: str, high: str, **defaults: float) -> Together:
@@ -227,14 +230,14 @@ DISTRIBUTIONS: Final = (
         name="normal",
         arguments=(_MEAN, _STD),
         law=_normal_law,
-        draw=_normal,
+        recipe=_normal,
         doc="N(mean, std²). Papers write the variance, this takes the standard deviation, as torch does.",
     ),
     Initializer(
         name="uniform",
         arguments=(Argument(name="a", doc="Lower bound, open."), Argument(name="b", doc="Upper bound, open.")),
         law=_uniform_law,
-        draw=_uniform,
+        recipe=_uniform,
         together=_ordered("a", "b"),
         doc="U(a, b): mean (a + b)/2, standard deviation (b - a)/sqrt(12).",
     ),
@@ -254,7 +257,7 @@ DISTRIBUTIONS: Final = (
             ),
         ),
         law=_truncated_law,
-        draw=_truncated,
+        recipe=_truncated,
         together=_bounds_said,
         doc="N(mean, std²) given that it lies between the bounds; by default 2 standard deviations to either side, "
         "which leaves 0.8796 std. torch.nn.init.trunc_normal_ takes its a and b as values: bounds: absolute.",
@@ -263,21 +266,21 @@ DISTRIBUTIONS: Final = (
         name="bernoulli",
         arguments=(Argument(name="p", low=0, high=1, doc="Probability of a 1."),),
         law=_bernoulli_law,
-        draw=_bernoulli,
+        recipe=_bernoulli,
         doc="1 with probability p, else 0: mean p, variance p (1 - p). p counts in steps of 2**-32.",
     ),
     Initializer(
         name="poisson",
         arguments=(Argument(name="rate", low=0, high=1000, doc="Mean and variance."),),
         law=_poisson_law,
-        draw=_poisson,
+        recipe=_poisson,
         doc="Poisson(rate) by inversion of one 32-bit word.",
     ),
     Initializer(
         name="exponential",
         arguments=(Argument(name="rate", default=1.0, low=0, open_low=True, doc="One over the mean."),),
         law=_exponential_law,
-        draw=_exponential,
+        recipe=_exponential,
         doc="Density rate exp(-rate x) on x > 0: mean and standard deviation 1/rate.",
     ),
     Initializer(
@@ -287,7 +290,7 @@ DISTRIBUTIONS: Final = (
             Argument(name="std", default=1.0, low=0, open_low=True, doc="Standard deviation of the logarithm."),
         ),
         law=_log_normal_law,
-        draw=_log_normal,
+        recipe=_log_normal,
         doc="exp(x) with x ~ N(mean, std²): mean exp(mean + std²/2).",
     ),
     Initializer(
@@ -297,7 +300,7 @@ DISTRIBUTIONS: Final = (
             Argument(name="high", low=0, open_low=True, doc="Upper bound, open."),
         ),
         law=_log_uniform_law,
-        draw=_log_uniform,
+        recipe=_log_uniform,
         together=_ordered("low", "high"),
         doc="exp(x) with x ~ U(log low, log high): mean (high - low)/log(high/low).",
     ),

@@ -14,9 +14,11 @@ from initpolicy.initializers.base import Argument, Arguments, Block, Float32, In
 from initpolicy.initializers.distributions import FURTHEST
 from initpolicy.initializers.scaled import GAIN
 from initpolicy.records import Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Recipe, Stream, backends
 
 __all__ = ["MATRICES"]
+
+_NORMAL = Recipe(law="normal")
 
 
 def _orthonormal(stream: Stream, rows: int, columns: int, copies: int = 1) -> Float32:
@@ -28,7 +30,7 @@ def _orthonormal(stream: Stream, rows: int, columns: int, copies: int = 1) -> Fl
     """
     import torch
 
-    gauss = streams.normal(stream, 0, copies * rows * columns).reshape(copies, rows, columns)
+    gauss = backends.values(_NORMAL, stream, 0, copies * rows * columns).reshape(copies, rows, columns)
     tall = np.ascontiguousarray(gauss if rows >= columns else gauss.transpose(0, 2, 1))
     with _one_thread():
         q, r = (part.numpy() for part in torch.linalg.qr(torch.from_numpy(tall)))
@@ -119,7 +121,7 @@ def _sparse_law(block: Block, a: Arguments) -> Law:
 
 
 def _sparse(stream: Stream, block: Block, a: Arguments) -> Float32:
-    values = np.float32(a["std"]) * streams.normal(stream, 0, block.numel).reshape(block.shape)
+    values = np.float32(a["std"]) * backends.values(_NORMAL, stream, 0, block.numel).reshape(block.shape)
     rows, columns = block.shape
     empty = streams.choose(stream, rows, columns, _zeros(block, a), draw=1)
     return np.where(empty, np.float32(0), values)

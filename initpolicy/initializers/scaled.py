@@ -14,17 +14,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from initpolicy import streams
-from initpolicy.initializers.base import Argument, Arguments, Block, Float32, Initializer
+from initpolicy.initializers.base import Argument, Arguments, Block, Initializer
 from initpolicy.initializers.distributions import (
-    draw_normal,
-    draw_truncated,
-    draw_uniform,
     normal_law,
+    normal_recipe,
     truncated_law,
+    truncated_recipe,
     uniform_law,
+    uniform_recipe,
 )
 from initpolicy.records import Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Recipe
 
 __all__ = ["GAIN", "MODES", "RECTIFIER", "SCALED", "fan"]
 
@@ -71,10 +71,10 @@ def _normal(name: str, std: StdOf, **rest: Any) -> Initializer:
     def law(block: Block, a: Arguments) -> Law:
         return normal_law(block, 0.0, std(block, a))
 
-    def draw(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
-        return draw_normal(stream, start, stop, 0.0, std(block, a))
+    def recipe(block: Block, a: Arguments) -> Recipe:
+        return normal_recipe(0.0, std(block, a))
 
-    return Initializer(name=name, law=law, draw=draw, **rest)
+    return Initializer(name=name, law=law, recipe=recipe, **rest)
 
 
 def _uniform(name: str, std: StdOf, **rest: Any) -> Initializer:
@@ -84,11 +84,11 @@ def _uniform(name: str, std: StdOf, **rest: Any) -> Initializer:
         bound = math.sqrt(3) * std(block, a)
         return uniform_law(block, -bound, bound)
 
-    def draw(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
+    def recipe(block: Block, a: Arguments) -> Recipe:
         bound = math.sqrt(3) * std(block, a)
-        return draw_uniform(stream, block, start, stop, -bound, bound)
+        return uniform_recipe(block, -bound, bound)
 
-    return Initializer(name=name, law=law, draw=draw, **rest)
+    return Initializer(name=name, law=law, recipe=recipe, **rest)
 
 
 def _spread(block: Block, a: Arguments) -> float:
@@ -112,14 +112,14 @@ def _scaling_law(block: Block, a: Arguments) -> Law:
     return truncated_law(block, 0.0, parent, *_symmetric(2 * parent))
 
 
-def _scaling(stream: Stream, block: Block, a: Arguments, start: int, stop: int) -> Float32:
+def _scaling(block: Block, a: Arguments) -> Recipe:
     match a["distribution"]:
         case "uniform":
-            return draw_uniform(stream, block, start, stop, *_symmetric(math.sqrt(3) * _spread(block, a)))
+            return uniform_recipe(block, *_symmetric(math.sqrt(3) * _spread(block, a)))
         case "untruncated_normal":
-            return draw_normal(stream, start, stop, 0.0, _spread(block, a))
+            return normal_recipe(0.0, _spread(block, a))
     parent = _parent(block, a)
-    return draw_truncated(stream, block, start, stop, 0.0, parent, *_symmetric(2 * parent))
+    return truncated_recipe(block, 0.0, parent, *_symmetric(2 * parent))
 
 
 def _symmetric(bound: float) -> tuple[float, float]:
@@ -193,7 +193,7 @@ SCALED: Final = (
             ),
         ),
         law=_scaling_law,
-        draw=_scaling,
+        recipe=_scaling,
         doc="Variance scale/fan; truncation is at two standard deviations of the law before it.",
     ),
 )

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from initpolicy.initializers.base import Argument, Arguments, Block, Float32, Initializer
-from initpolicy.initializers.distributions import draw_normal, draw_uniform, normal_law, uniform_law
+from initpolicy.initializers.distributions import normal_law, normal_recipe, uniform_law, uniform_recipe
 from initpolicy.initializers.scaled import RECTIFIER, fan
 from initpolicy.records import Law
-from initpolicy.streams import Stream
+from initpolicy.streams import Stream, backends
 
 __all__ = ["SUBPIXEL"]
 
@@ -52,10 +52,8 @@ def _make(stream: Stream, block: Block, a: Arguments) -> Float32:
     small, copies = _small(block, a)
     std = _std(small, a)
     bound = math.sqrt(3) * std
-    if a["distribution"] == "normal":
-        values = draw_normal(stream, 0, small.numel, 0.0, std)
-    else:
-        values = draw_uniform(stream, small, 0, small.numel, -bound, bound)
+    recipe = normal_recipe(0.0, std) if a["distribution"] == "normal" else uniform_recipe(small, -bound, bound)
+    values = backends.values(recipe, stream, 0, small.numel)
     return np.repeat(values.reshape(small.shape), copies, axis=0)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,15 +17,21 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from initpolicy.api import carry_out, plan_found, plan_policy
+from initpolicy.api import carry_out, find_given, memory_on, plan_found
 from initpolicy.audit import Audit
 from initpolicy.errors import ApplyError, PlanError, Problem, meant
+from initpolicy.facts.find import find_nothing
+from initpolicy.facts.registered import register
+from initpolicy.integrations.distributed import gathered
 from initpolicy.integrations.namespaces import Callback
 from initpolicy.integrations.signals import find_in_fit
 from initpolicy.integrations.trackers import track
 from initpolicy.load import load_policy
+from initpolicy.meta.realize import Memory, has_meta, lend
 from initpolicy.plan import Plan
 from initpolicy.policy import Policy
+from initpolicy.progress import Show
+from initpolicy.resolve import wants_signals
 
 __all__ = ["InitPolicyCallback"]
 
@@ -39,7 +46,11 @@ class InitPolicyCallback(Callback):
     finder starts from the initialized weights, and an averaged model (``WeightAveraging``) that was copied earlier is
     copied again. Nothing is written, and one log line says why, when ``fit`` was given a checkpoint, and when the
     module was fitted before or had weights loaded for ``test``; ``validate``, ``test`` and ``predict`` write nothing.
-    A strategy that restores checkpoints late (FSDP) has the policy applied right after that.
+    What was built on meta gets memory and values in one pass, as by `initpolicy.materialize`, right after
+    ``configure_model``: a strategy that moves the module needs it there. One that shards it gives it memory itself.
+    A strategy that restores checkpoints late (FSDP) has the policy applied right after that. Sharded parameters
+    (``ModelParallelStrategy``) are written where they lie; those that FSDPStrategy or DeepSpeed (stage 3) flattened are
+    gathered for it, all of the weights on every rank.
 
     Every rank computes the same values; rank zero alone logs, and writes ``init_audit.csv`` to the run's folder: of
     Hydra, else of the first logger that has one, else ``trainer.default_root_dir``. The checkpoint holds the policy's
@@ -54,14 +65,19 @@ class InitPolicyCallback(Callback):
             and so the random values, are relative to it. Default: the whole LightningModule.
         example_input: what the module, or the part of it, is called with, to find activations: a tensor, a tuple, a
             dict, a shape (in YAML ``{shape: [1, 3, 224, 224], dtype: float32}``) or a function. Default: the module's
-            ``example_input_array``, else the shapes of the first training batch.
+            ``example_input_array``, else, where anything in the policy depends on activations, the shapes of the first
+            training batch.
         seed: overrides the policy's; where both are None, rank zero draws one and all ranks use it.
+        activations: names for activations of your own: functions, classes of modules, or modules; see
+            `initpolicy.survey`.
         trusted: packages whose functions the policy may call.
         log: whether the audit goes to the run's loggers and its folder. The ``initpolicy`` logger has it either way.
+        progress: whether a bar shows how far writing is; see `initpolicy.apply_policy`.
 
     Raises:
         PolicyError: when made, with every mistake in the policy.
-        PlanError: when fit starts, if the policy does not fit the module, or the module has no such part.
+        PlanError: when made, if ``activations`` cannot have their names; when fit starts, if the policy does not fit
+            the module, or the module has no such part.
         ApplyError: when fit starts, if the weights cannot be written or an averaged model cannot follow.
     """
 
@@ -72,20 +88,27 @@ class InitPolicyCallback(Callback):
         module: str | None = None,
         example_input: Any = None,
         seed: int | None = None,
+        activations: Mapping[str, Any] | None = None,
         trusted: Sequence[str] = (),
         log: bool = True,
+        progress: Show = "auto",
     ) -> None:
         super().__init__()
         self.policy = load_policy(policy)
         self.module = module
         self.example_input = example_input
         self.seed = seed
+        register(activations, self.policy.name)
+        self.activations = activations
         self.trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
         self.audit: Audit | None = None
         """What was done at the last fit that applied the policy; None where its weights came from a checkpoint."""
+        self.progress = progress
         self._tracked = log  # `log` itself is a name that Lightning sets on every callback
         self._record: dict[str, Any] = {}
         self._pending = False
+        self._ahead: Audit | None = None
+        """Of a module on meta, which got its values with its memory, before the strategy took it."""
         self._settled: MutableMapping[nn.Module, str] = WeakKeyDictionary()
         self._folder: str | None = None
 
@@ -120,6 +143,19 @@ class InitPolicyCallback(Callback):
         if stage == "fit":
             first = [callback for callback in trainer.callbacks if isinstance(callback, InitPolicyCallback)]
             trainer.callbacks = first + [callback for callback in trainer.callbacks if callback not in first]
+            if self is first[0] and not trainer.strategy.restore_checkpoint_after_setup:
+                _after_configure_model(pl_module, lambda: _leave_meta(first, trainer, pl_module))
+
+    def leave_meta(self, trainer: Any, pl_module: Any) -> None:
+        """Give memory to what is on meta, before the strategy moves the module or loads a checkpoint into it."""
+        self._ahead = None
+        if not has_meta(pl_module) or not has_meta(part := _part(pl_module, self.module)):
+            return
+        memory = memory_on(self.policy.name, trainer.strategy.root_device)
+        if trainer.ckpt_path:
+            lend(part, memory, self.policy.name)
+        else:
+            self._ahead = self._applied(trainer, pl_module, part, memory)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self._pending = True
@@ -151,8 +187,8 @@ class InitPolicyCallback(Callback):
                 _log.info("%s: not applied: %s", self.policy.name, self._settled[pl_module])
             return
         part = _part(pl_module, self.module)
-        with _only_rank_zero_logs(trainer):
-            self.audit = carry_out(self._plan(trainer, pl_module, part), part)
+        memory = memory_on(self.policy.name, trainer.strategy.root_device) if has_meta(part) else None
+        self.audit, self._ahead = self._ahead or self._applied(trainer, pl_module, part, memory), None
         header = self.audit.header
         self._record = {"policy": header.policy, "fingerprint": header.fingerprint, "seed": header.seed}
         self._settled[pl_module] = "it was at an earlier fit of this module"
@@ -160,12 +196,23 @@ class InitPolicyCallback(Callback):
         if self._tracked and trainer.is_global_zero and not trainer.fast_dev_run:
             self._report(self.audit, trainer, pl_module)
 
-    def _plan(self, trainer: Any, pl_module: Any, part: nn.Module) -> Plan:
+    def _applied(self, trainer: Any, pl_module: Any, part: nn.Module, memory: Memory | None) -> Audit:
+        wrapped = trainer.strategy.model if isinstance(trainer.strategy.model, nn.Module) else pl_module
+        with _only_rank_zero_logs(trainer), gathered(wrapped):
+            return carry_out(self._plan(trainer, pl_module, part, memory), part, memory, self.progress)
+
+    def _plan(self, trainer: Any, pl_module: Any, part: nn.Module, memory: Memory | None) -> Plan:
         seed = self._seed(trainer)
         if self.example_input is not None:
-            return plan_policy(part, self.policy, example_input=self.example_input, seed=seed, trusted=self.trusted)
-        found = find_in_fit(trainer, pl_module).below(self.module or "")
-        return plan_found(self.policy, part, found, seed, trusted=self.trusted)
+            found = find_given(part, self.example_input, self.policy.name, self.activations)
+            return plan_found(self.policy, part, found, seed, trusted=self.trusted, memory=memory)
+        own = register(self.activations, self.policy.name)
+        given = getattr(pl_module, "example_input_array", None) is not None
+        if given or wants_signals(self.policy):
+            found = find_in_fit(trainer, pl_module, own).below(self.module or "")
+        else:
+            found = find_nothing(own)
+        return plan_found(self.policy, part, found, seed, trusted=self.trusted, memory=memory)
 
     def _seed(self, trainer: Any) -> int:
         """The given seed, else the policy's, else one that rank zero drew."""
@@ -203,6 +250,32 @@ def _part(root: nn.Module, path: str | None) -> nn.Module:
         found = inner
         done.append(name)
     return found
+
+
+def _leave_meta(callbacks: list[InitPolicyCallback], trainer: Any, pl_module: Any) -> None:
+    try:
+        for callback in callbacks:
+            callback.leave_meta(trainer, pl_module)
+    except Exception:
+        vars(pl_module)["cpu"] = partial(_stay_once, pl_module)  # Lightning cleans up; its error would hide this one
+        raise
+
+
+def _stay_once(module: nn.Module) -> nn.Module:
+    vars(module).pop("cpu", None)
+    return module
+
+
+def _after_configure_model(module: Any, then: Callable[[], object]) -> None:
+    """Have this done once, right after the module's ``configure_model``: no hook of a callback's lies there."""
+    before = module.configure_model
+
+    def configure_model() -> None:
+        vars(module).pop("configure_model", None)
+        before()
+        then()
+
+    vars(module)["configure_model"] = configure_model
 
 
 def _restart_averages(trainer: Any, pl_module: nn.Module) -> None:

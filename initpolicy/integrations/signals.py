@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from initpolicy.facts.find import CannotTrace, Found, find_signals
 from initpolicy.facts.quiet import quiet
+from initpolicy.facts.registered import NONE, Registered
 from initpolicy.integrations.batches import first_batch
 
 __all__ = ["find_in_fit"]
@@ -17,7 +18,7 @@ FOUND_BY = "trace of the first training batch"
 _SILENT = ("unresolved", "unused")
 
 
-def find_in_fit(trainer: Any, module: nn.Module) -> Found:
+def find_in_fit(trainer: Any, module: nn.Module, own: Registered = NONE) -> Found:
     """By the module's ``example_input_array``; without one, by the shapes of the first training batch.
 
     The batch goes through ``forward``, whole or its first part; where that does not take it, or leaves parameters
@@ -29,14 +30,14 @@ def find_in_fit(trainer: Any, module: nn.Module) -> Found:
             batch = first_batch(trainer)
         best: Found | None = None
         for arguments, method in _calls(batch):
-            found = _tried(module, arguments, method)
+            found = _tried(module, arguments, method, own)
             if found is not None and (best is None or _unanswered(found) < _unanswered(best)):
                 best = found
             if best is not None and not _unanswered(best):
                 break
         if best is not None:
             return best
-    return find_signals(module)
+    return find_signals(module, own=own)
 
 
 def _calls(batch: Any) -> Iterator[tuple[Any, str]]:
@@ -52,9 +53,9 @@ def _calls(batch: Any) -> Iterator[tuple[Any, str]]:
     yield (batch,), "training_step"
 
 
-def _tried(module: nn.Module, arguments: Any, method: str) -> Found | None:
+def _tried(module: nn.Module, arguments: Any, method: str, own: Registered) -> Found | None:
     try:
-        return find_signals(module, arguments, method=method, found_by=FOUND_BY)
+        return find_signals(module, arguments, method=method, found_by=FOUND_BY, own=own)
     except CannotTrace:
         return None
 

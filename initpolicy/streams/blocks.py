@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "PLANE", "Stream", "Word32", "draw_table", "philox", "stream_for", "words"]
+__all__ = ["BLOCK", "PLANE", "Stream", "Word32", "draw_table", "first_words", "philox", "stream_for", "words"]
 
 Word32 = NDArray[np.uint32]
 
@@ -48,8 +48,8 @@ def stream_for(seed: int, name: str) -> Stream:
     return Stream(int.from_bytes(blake2b(data, digest_size=8, person=b"initpolicy").digest(), "little"))
 
 
-def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Word32, Word32, Word32, Word32]:
-    """Philox4x32-10 of four counter words (integers or arrays that broadcast) under two key words.
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Word32, Word32, Word32, Word32]:
+    """Philox4x32-10 of four counter words and two key words (integers, or arrays that broadcast).
 
     A round maps (c0, c1, c2, c3) to (hi(B c2) ^ c1 ^ k0, lo(B c2), hi(A c0) ^ c3 ^ k1, lo(A c0)) with
     A = 0xD2511F53, B = 0xCD9E8D57; the key words then grow by 0x9E3779B9 and 0xBB67AE85, modulo 2**32.
@@ -59,8 +59,8 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Wo
     for _ in range(_ROUNDS):
         even = c0.astype(np.uint64) * _MULTIPLIERS[0]
         odd = c2.astype(np.uint64) * _MULTIPLIERS[1]
-        c0 = (odd >> _HALF).astype(np.uint32) ^ c1 ^ np.uint32(k0)
-        c2 = (even >> _HALF).astype(np.uint32) ^ c3 ^ np.uint32(k1)
+        c0 = (odd >> _HALF).astype(np.uint32) ^ c1 ^ np.asarray(k0, np.uint32)
+        c2 = (even >> _HALF).astype(np.uint32) ^ c3 ^ np.asarray(k1, np.uint32)
         c1, c3 = odd.astype(np.uint32), even.astype(np.uint32)
         k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
     return c0, c1, c2, c3
@@ -96,6 +96,12 @@ def draw_table(
         # Fewer than PLANE elements never meet a position twice: each takes its own plane's row.
         out[here] = table.reshape(-1)[first:last] if whole else table[places // PLANE, np.arange(len(places))]
     return out
+
+
+def first_words(keys: NDArray[np.uint64], positions: NDArray[Any], draw: int, planes: int) -> Word32:
+    """(planes, n): the words of block 0 at these positions below PLANE, each under a key of its own."""
+    low, high = keys & np.uint64(_LOW), keys >> _HALF
+    return np.stack(philox((positions, 0, 0, draw), (low, high))[:planes])
 
 
 def _table(stream: Stream, block: int, positions: NDArray[Any], draw: int) -> Word32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,21 @@ from initpolicy.streams.arithmetic import HALF, Float32, box_muller, minus_log_w
 from initpolicy.streams.blocks import Stream, Word32, draw_table, words
 from initpolicy.streams.exact import poisson_thresholds
 
-__all__ = ["bernoulli", "centred", "choose", "exponential", "normal", "poisson", "uniform01"]
+__all__ = [
+    "bernoulli",
+    "bernoulli_of",
+    "bernoulli_threshold",
+    "centred",
+    "centred_of",
+    "choose",
+    "exponential",
+    "normal",
+    "normal_of",
+    "poisson",
+    "poisson_of",
+    "uniform01",
+    "uniform01_of",
+]
 
 _UNIT = np.float32(2.0**-23)
 _HALF_WORD = np.uint64(32)
@@ -24,11 +39,7 @@ def uniform01(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
 
     One bit fewer than float32's 24: the centre of the last of 2**24 bins would round to 1.
     """
-
-    def law(table: Word32) -> Float32:
-        return ((table >> np.uint32(9)).astype(np.float32) + HALF) * _UNIT
-
-    return draw_table(stream, start, stop, draw, law, np.float32)
+    return draw_table(stream, start, stop, draw, uniform01_of, np.float32)
 
 
 def centred(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
@@ -36,12 +47,7 @@ def centred(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
 
     Exact and symmetric, and 2 uniform01 - 1 but for the last bit: what U(mean - h, mean + h) is made of.
     """
-
-    def law(table: Word32) -> Float32:
-        signed = (table ^ np.uint32(0x80000000)).view(np.int32) >> np.int32(8)
-        return (signed.astype(np.float32) + HALF) * _UNIT
-
-    return draw_table(stream, start, stop, draw, law, np.float32)
+    return draw_table(stream, start, stop, draw, centred_of, np.float32)
 
 
 def normal(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
@@ -49,11 +55,7 @@ def normal(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
 
     Both values of a pair go where their words are: the first to the even plane, the second to the odd.
     """
-
-    def law(table: Word32) -> Float32:
-        return np.stack([*box_muller(table[0], table[1]), *box_muller(table[2], table[3])])
-
-    return draw_table(stream, start, stop, draw, law, np.float32)
+    return draw_table(stream, start, stop, draw, normal_of, np.float32)
 
 
 def exponential(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32:
@@ -62,25 +64,50 @@ def exponential(stream: Stream, start: int, stop: int, draw: int = 0) -> Float32
 
 
 def bernoulli(stream: Stream, start: int, stop: int, p: float, draw: int = 0) -> Float32:
-    """1 where w < floor(p 2**32), else 0; p = 0 and p = 1 are exact. ValueError unless 0 <= p <= 1."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"a probability is a number from 0 to 1, not {p:g}")
-    threshold = np.uint64(math.floor(p * 2**32))
-
-    def law(table: Word32) -> Float32:
-        return (table.astype(np.uint64) < threshold).astype(np.float32)
-
-    return draw_table(stream, start, stop, draw, law, np.float32)
+    """1 where w < `bernoulli_threshold` of p, else 0; p = 0 and p = 1 are exact."""
+    threshold = bernoulli_threshold(p)
+    return draw_table(stream, start, stop, draw, lambda table: bernoulli_of(table, threshold), np.float32)
 
 
 def poisson(stream: Stream, start: int, stop: int, rate: float, draw: int = 0) -> Float32:
     """Poisson by inversion: how many entries of `poisson_thresholds` are at most w. 0 <= rate <= 1000."""
-    thresholds = np.array(poisson_thresholds(float(rate)), np.uint32)
+    thresholds = poisson_thresholds(float(rate))
+    return draw_table(stream, start, stop, draw, lambda table: poisson_of(table, thresholds), np.float32)
 
-    def law(table: Word32) -> Float32:
-        return np.searchsorted(thresholds, table, side="right").astype(np.float32)
 
-    return draw_table(stream, start, stop, draw, law, np.float32)
+def bernoulli_threshold(p: float) -> int:
+    """floor(p 2**32). ValueError unless 0 <= p <= 1."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"a probability is a number from 0 to 1, not {p:g}")
+    return math.floor(p * 2**32)
+
+
+# --- of a table of words, planes by positions ------------------------------------------------------
+
+
+def uniform01_of(table: Word32) -> Float32:
+    return ((table >> np.uint32(9)).astype(np.float32) + HALF) * _UNIT
+
+
+def centred_of(table: Word32) -> Float32:
+    signed = (table ^ np.uint32(0x80000000)).view(np.int32) >> np.int32(8)
+    return (signed.astype(np.float32) + HALF) * _UNIT
+
+
+def normal_of(table: Word32) -> Float32:
+    """Of an even number of planes."""
+    return np.stack([value for first in range(0, len(table), 2) for value in box_muller(*table[first : first + 2])])
+
+
+def bernoulli_of(table: Word32, threshold: int) -> Float32:
+    return (table.astype(np.uint64) < np.uint64(threshold)).astype(np.float32)
+
+
+def poisson_of(table: Word32, thresholds: Sequence[int]) -> Float32:
+    return np.searchsorted(np.array(thresholds, np.uint32), table, side="right").astype(np.float32)
+
+
+# --- without replacement ---------------------------------------------------------------------------
 
 
 def choose(stream: Stream, rows: int, columns: int, count: int, draw: int = 0) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import numpy as np
 from initpolicy.streams.arithmetic import HALF, Float32, horner, minus_log
 from initpolicy.streams.blocks import Stream, Word32, draw_table
 from initpolicy.streams.exact import tails
-from initpolicy.streams.rounding import bounded
+from initpolicy.streams.rounding import clamp, clamped
 
 __all__ = ["Interval", "interval", "quantile", "truncated"]
 
@@ -58,11 +58,14 @@ class Interval:
     """Phi(low) · 2**scale; infinite bounds give 0."""
     right: np.float32
     """(1 - Phi(high)) · 2**scale."""
+    least: np.float32
+    """The least float32 inside; -inf without a lower bound."""
+    most: np.float32
 
 
 @lru_cache(maxsize=4096)
 def interval(low: float, high: float) -> Interval:
-    """The constants of (low, high), in decimal arithmetic. ValueError as for `mass`."""
+    """The constants of (low, high), in decimal arithmetic. ValueError as for `mass` and `inside`."""
     below, inside, above = tails(low, high)
     half = Decimal("0.5")
     with localcontext(Context(prec=60)):
@@ -72,9 +75,10 @@ def interval(low: float, high: float) -> Interval:
         split = int(max(half - below, Decimal(0)) / inside * 2**32 + half)
         numbers = (inside / 2**32, half - largest, inside / 2**32 * unit, below * unit, above * unit)
     step, inner, tail_step, left, right = (np.float32(float(number)) for number in numbers)
+    least, most = (np.float32(edge) for edge in clamp(low, high, "float32"))
     return Interval(
         low=low, high=high, split=min(split, 2**32), step=step, inner=inner,
-        scale=scale, tail_step=tail_step, left=left, right=right,
+        scale=scale, tail_step=tail_step, left=left, right=right, least=least, most=most,
     )  # fmt: skip
 
 
@@ -108,7 +112,7 @@ def quantile(words: Word32, known: Interval) -> Float32:
     over = np.where(central, q * horner(square, CENTRE[0]), over)
     under = np.where(central, horner(square, CENTRE[1]), under)
     size = over / under
-    return bounded(np.where(is_right, size, -size), known.low, known.high, "float32")
+    return clamped(np.where(is_right, size, -size), known.least, known.most)
 
 
 def truncated(stream: Stream, start: int, stop: int, low: float, high: float, draw: int = 0) -> Float32:

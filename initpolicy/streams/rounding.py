@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from initpolicy.streams.arithmetic import Float32
 
-__all__ = ["bounded", "inside"]
+__all__ = ["bounded", "clamp", "clamped", "inside"]
+
+Single = np.float32 | NDArray[np.float32]
 
 # significant bits, exponent of the smallest subnormal, largest finite number; values are drawn in
 # float32, so float64 holds no more of them than float32 does
@@ -26,11 +29,21 @@ def bounded(values: Float32, low: float, high: float, dtype: str) -> Float32:
     An infinite bound does nothing. ValueError where no number of ``dtype`` lies strictly inside, or
     where ``dtype`` is none of float64, float32, bfloat16, float16.
     """
+    return clamped(values, *(np.float32(edge) for edge in clamp(low, high, dtype)))
+
+
+def clamp(low: float, high: float, dtype: str) -> tuple[float, float]:
+    """(least, most) that `bounded` lets through: `inside`, or infinite where the bound is."""
     least, most = inside(low, high, dtype)
-    if math.isfinite(low):
-        values = np.where(values < np.float32(least), np.float32(least), values)
-    if math.isfinite(high):
-        values = np.where(values > np.float32(most), np.float32(most), values)
+    return (least if math.isfinite(low) else -math.inf), (most if math.isfinite(high) else math.inf)
+
+
+def clamped(values: Float32, least: Single, most: Single) -> Float32:
+    """``values``, those below ``least`` and above ``most`` replaced by these."""
+    if np.any(least > -np.inf):
+        values = np.where(values < least, least, values)
+    if np.any(most < np.inf):
+        values = np.where(values > most, most, values)
     return values
 
 

@@ -3,82 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from initpolicy.initializers.base import Float32, Initializer
-from initpolicy.records import Assignment, Part
-from initpolicy.streams import BLOCK, stream_for
-from initpolicy.writing.pieces import Piece, flat_indices, meet, run_of
+from initpolicy.initializers.base import Initializer
+from initpolicy.records import Assignment, Measure, Part
+from initpolicy.streams import stream_for
+from initpolicy.streams.backends import compiled
+from initpolicy.writing.drawing import Order, Told, draw_all
+from initpolicy.writing.pieces import Piece, meet
 from initpolicy.writing.prepare import Prepared, arguments_of, values_of
 
-__all__ = ["CHUNK", "fill"]
+__all__ = ["Held", "Told", "fill"]
 
-CHUNK = 16 * BLOCK
-"""Elements that are drawn and written at a time: bounds the memory, and no value depends on it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """A parameter that is to be filled, and what this process holds of it."""
+
+    assignment: Assignment
+    pieces: tuple[Piece, ...]
 
 
 def fill(
-    pieces: Iterable[Piece],
-    assignment: Assignment,
+    parameters: Iterable[Held],
     initializers: Mapping[str, Initializer],
     prepared: Prepared,
     seed: int,
-) -> None:
-    """Every part that the pieces hold something of, in place."""
-    for piece in pieces:
-        for index, part in enumerate(assignment.parts):
-            here = meet(piece, part.region)
-            if here is None:
-                continue
-            initializer = initializers[part.initializer]
-            values = prepared.get((assignment.name, index))
-            if values is None and initializer.draw is not None:
-                _draw(here, initializer, part, seed)
-            else:
+    told: Told = lambda name, count: None,
+) -> dict[str, Measure]:
+    """Every part that the pieces hold something of, in place.
+
+    Returns:
+        Parameter -> what lies in memory now, of those that were measured while they were written.
+    """
+    orders: list[Order] = []
+    padded: list[tuple[Piece, int]] = []
+    parameters = list(parameters)
+    compiled(sum(part.block.numel for held in parameters for part in _drawn_whole(held, initializers)))
+    for held in parameters:
+        assignment = held.assignment
+        for piece in held.pieces:
+            for index, part in enumerate(assignment.parts):
+                values = prepared.get((assignment.name, index))
+                initializer = initializers[part.initializer]
+                here = meet(piece, part.region)
+                if here is None or not here.memory.numel():
+                    continue
+                if values is None and initializer.recipe is not None:
+                    orders.append(_order(assignment, here, part, initializer, seed))
+                    continue
                 whole = values_of(initializer, part, seed) if values is None else values
                 box = tuple(slice(*bounds) for bounds in here.box)
                 here.memory.copy_(torch.from_numpy(whole.reshape(part.shape)[box]))
-        _clear_padding(piece, assignment.facts.padding_idx)
+                told(assignment.name, here.memory.numel())
+            row = assignment.facts.padding_idx
+            if row is not None:
+                padded.append((piece, row))
+    found = draw_all(orders, told)
+    for piece, row in padded:
+        if piece.box[0][0] <= row < piece.box[0][1]:
+            piece.memory[row - piece.box[0][0]] = 0
+    return found
 
 
-def _clear_padding(piece: Piece, row: int | None) -> None:
-    if row is not None and piece.box[0][0] <= row < piece.box[0][1]:
-        piece.memory[row - piece.box[0][0]] = 0
+def _drawn_whole(held: Held, initializers: Mapping[str, Initializer]) -> list[Part]:
+    """The parts whose makers draw random numbers, and have them from Numba if that is there by then."""
+    known = ((part, initializers[part.initializer]) for part in held.assignment.parts)
+    return [part for part, initializer in known if initializer.make is not None and initializer.random]
 
 
-def _draw(here: Piece, initializer: Initializer, part: Part, seed: int) -> None:
-    """Block by block, just the blocks that the piece meets."""
-    memory = here.memory
-    flat = memory.view(-1) if memory.is_contiguous() else torch.empty(memory.numel(), dtype=memory.dtype)
-    run = run_of(here.box, part.shape)
-    for start in range(0, flat.numel(), CHUNK):
-        stop = min(start + CHUNK, flat.numel())
-        flat[start:stop].copy_(torch.from_numpy(_elements(here, initializer, part, seed, run, start, stop)))
-    if not memory.is_contiguous():
-        memory.copy_(flat.view(memory.shape))
-
-
-def _elements(
-    here: Piece, initializer: Initializer, part: Part, seed: int, run: tuple[int, int] | None, start: int, stop: int
-) -> Float32:
-    """The values of the piece's own elements [start, stop)."""
-    if run is not None:
-        return _drawn(initializer, part, seed, run[0] + start, run[0] + stop)
-    wanted = flat_indices(here.box, part.shape, start, stop)
-    out = np.empty(stop - start, np.float32)
-    for block in np.unique(wanted // BLOCK).tolist():
-        first, last = np.searchsorted(wanted, (block * BLOCK, (block + 1) * BLOCK))
-        low = block * BLOCK
-        values = _drawn(initializer, part, seed, low, min(low + BLOCK, part.block.numel))
-        out[first:last] = values[wanted[first:last] - low]
-    return out
-
-
-def _drawn(initializer: Initializer, part: Part, seed: int, start: int, stop: int) -> Float32:
-    """[start, stop) of the part; a ``draw`` is only asked for ranges that start with a block."""
-    assert initializer.draw is not None
-    low = start - start % BLOCK
-    stream, arguments = stream_for(seed, part.block.name), arguments_of(initializer, part)
-    return initializer.draw(stream, part.block, arguments, low, stop)[start - low :]
+def _order(assignment: Assignment, here: Piece, part: Part, initializer: Initializer, seed: int) -> Order:
+    assert initializer.recipe is not None
+    return Order(
+        name=assignment.name,
+        piece=here,
+        shape=part.shape,
+        recipe=initializer.recipe(part.block, arguments_of(initializer, part)),
+        stream=stream_for(seed, part.block.name),
+        measured=here.box == part.region and assignment.facts.padding_idx is None and part.shape == assignment.shape,
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from initpolicy.initializers import INITIALIZERS
-from initpolicy.initializers.base import Arguments, Float32, Initializer, unset
+from initpolicy.initializers.base import Arguments, Float32, Initializer, elements, unset
 from initpolicy.records import Part
 from initpolicy.streams import stream_for
 from initpolicy.writing.targets import Target
@@ -59,8 +59,7 @@ def values_of(initializer: Initializer, part: Part, seed: int) -> Float32:
     stream, block = stream_for(seed, part.block.name), part.block
     if initializer.make is not None:
         return initializer.make(stream, block, arguments_of(initializer, part)).reshape(-1)
-    assert initializer.draw is not None, f"{initializer.name} neither draws nor makes"
-    return initializer.draw(stream, block, arguments_of(initializer, part), 0, block.numel)
+    return elements(initializer, stream, block, arguments_of(initializer, part), 0, block.numel)
 
 
 def arguments_of(initializer: Initializer, part: Part) -> Arguments:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from initpolicy.effective import effective, stored
 from initpolicy.facts.locate import locate
+from initpolicy.facts.shards import is_sharded
 from initpolicy.plan import Plan
 from initpolicy.records import Assignment
 
@@ -21,6 +22,8 @@ class Target:
     assignment: Assignment
     owner: nn.Module
     local: str
+    stored: tuple[Tensor, ...]
+    """What the model holds of it: a plain parameter holds itself."""
 
     @property
     def name(self) -> str:
@@ -35,20 +38,16 @@ class Target:
         """What stands between the stored and the used tensor; empty for a plain parameter."""
         return ", ".join(self.assignment.facts.parametrization)
 
-    @property
-    def stored(self) -> tuple[Tensor, ...]:
-        """What the model holds of it: a plain parameter holds itself."""
-        return stored(self.owner, self.local)
-
     def tensor(self) -> Tensor:
         """The tensor in use, without side effects; of a plain parameter the very memory that is stored."""
-        return effective(self.owner, self.local).detach()
+        used = effective(self.owner, self.local) if self.assignment.facts.parametrization else self.stored[0]
+        return used if is_sharded(used) else used.detach()  # which a DTensor would dispatch
 
 
 def targets_of(plan: Plan, model: nn.Module) -> list[Target]:
     """Every tensor of the plan once, in its order."""
     return [
-        Target(assignment=a, owner=owner, local=local)
+        Target(assignment=a, owner=owner, local=local, stored=stored(owner, local))
         for a in plan.assignments
         if not a.tied_to
         for owner, local in [locate(model, a.facts.path)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from initpolicy.effective import remembered, set_effective
 from initpolicy.initializers.base import Initializer
 from initpolicy.streams import stream_for
-from initpolicy.writing.fill import fill
+from initpolicy.writing.fill import Held, fill
 from initpolicy.writing.pieces import pieces_of
 from initpolicy.writing.prepare import Prepared, Problems, said
 from initpolicy.writing.targets import Target
@@ -43,7 +43,7 @@ def write_through(
     with _undone_on_error([remembered(target.owner, target.local) for target in targets]):
         for target in targets:
             asked = target.tensor().clone()
-            fill(pieces_of(asked), target.assignment, initializers, prepared, seed)
+            fill([Held(assignment=target.assignment, pieces=pieces_of(asked))], initializers, prepared, seed)
             _seed(target, seed)
             try:
                 set_effective(target.owner, target.local, asked)

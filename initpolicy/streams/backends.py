@@ -1,0 +1,40 @@
+"""Which backend draws: all give the same bytes, so only time depends on it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import ModuleType
+
+from initpolicy.streams import recipes
+from initpolicy.streams.arithmetic import Float32
+from initpolicy.streams.blocks import Stream
+
+__all__ = ["MANY", "compiled", "values"]
+
+_log = logging.getLogger("initpolicy")
+
+MANY = 2_000_000
+"""Values in one application up to which NumPy is done before Numba is imported."""
+
+
+def compiled(count: int) -> ModuleType | None:
+    """The compiled backend where so many values pay for it, else None; one line says if it is missing."""
+    if count <= MANY:
+        return None
+    try:
+        from initpolicy.streams import compiled as backend
+    except ImportError:
+        _log.info(
+            "%s values are drawn by NumPy, some twenty times slower than by Numba: pip install 'initpolicy[fast]'",
+            f"{count:,}",
+        )
+        return None
+    return backend
+
+
+def values(recipe: recipes.Recipe, stream: Stream, start: int, stop: int) -> Float32:
+    """What `recipes.values` gives, by Numba where that is compiled already."""
+    backend = sys.modules.get("initpolicy.streams.compiled")
+    found: Float32 = (recipes if backend is None else backend).values(recipe, stream, start, stop)
+    return found
