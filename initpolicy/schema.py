@@ -241,7 +241,7 @@ def _mapping(entry: Initializer, answers: list[str], cut: Schema) -> Schema:
             "arguments": _ref("arguments"),
         },
         "required": ["name"],
-        "additionalProperties": False,
+        "additionalProperties": {"type": "null", "description": "Takes back an argument of the policy it extends."},
     }
 
 

@@ -164,9 +164,9 @@ def test_digits_of_named_groups_and_how_many_values_they_took() -> None:
     facts = facts_of(Gpt())
     matcher = Matcher(Match.model_validate({"name": [r"h\.(?P<layer>\d+)\.(?P<part>\w+)", "^(?P<w>w)te$"]}), facts)
     groups = {module.name: dict(matcher.groups(module)) for module in facts.modules}
-    assert groups["h.2.mlp.fc"] == {"layer": 2, "n_layer": 3, "n_part": 0, "n_w": 0}
-    assert groups["wte"] == groups["head"] == {"n_layer": 3, "n_part": 0, "n_w": 0}
-    assert matcher.counts() == {"n_layer": 3, "n_part": 0, "n_w": 0}
+    assert groups["h.2.mlp.fc"] == {"layer": 2, "n_layer": 3, "n_part": 3, "n_w": 1}
+    assert groups["wte"] == groups["head"] == {"n_layer": 3, "n_part": 3, "n_w": 1}
+    assert matcher.counts() == {"n_layer": 3, "n_part": 3, "n_w": 1}
 
 
 def test_a_match_without_a_name_has_no_groups() -> None:

@@ -1,5 +1,7 @@
 """The presets: each fits every layer of torch.nn and the example models, and gives each layer the law that it states.
 
+Those that are named after a library, a paper or a program are held against it in `parity`.
+
 Statistical tests fix their seeds, so each passes for good or not at all. The rates are the chance that right presets
 would have failed with seeds not looked at. Against a stated law: fewer than 500 comparisons at LEVEL, below 5e-4 for
 all. Against torch's constructors: fewer than 100 at TWO_SAMPLES, below 1e-3 for all.
@@ -24,7 +26,10 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from parity.catalogue import about, page
+from preset_kinds import GENERIC, REFERENCE
 from scipy import stats
+from test_readme import pieces, run
 from torch import nn
 
 import initpolicy as ip
@@ -32,27 +37,57 @@ import initpolicy as ip
 LEVEL = 1e-6
 TWO_SAMPLES = 1e-5
 
-PRESETS = (
-    "constant", "he_leaky_relu", "he_relu", "he_uniform", "keras_default", "lecun_normal", "lecun_selu", "orthogonal",
-    "orthogonal_rnn", "recommended", "signal", "signal_backward", "simple_normal", "simple_uniform", "sparse",
-    "torch_default", "xavier_normal", "xavier_tanh", "xavier_uniform",
-)  # fmt: skip
-
 policy = cache(ip.load_policy)
 
 
-def test_the_presets_are_these() -> None:
-    assert ip.list_policies() == PRESETS
+def test_those_for_any_model_are_these() -> None:
+    assert set(GENERIC) == set(LAWS) | {"sparse"}
+    assert set(GENERIC) <= set(ip.list_policies())
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_each_says_what_it_is_and_where_it_is_from(name: str, root: Path) -> None:
+@pytest.mark.parametrize("name", ip.list_policies())
+def test_each_says_what_it_is(name: str, root: Path) -> None:
     text = (root / "conf" / "init" / f"{name}.yaml").read_text()
-    schema, *comment = [line for line in text.splitlines() if line.startswith("#")]
+    schema, *_ = text.splitlines()
     assert schema == "# yaml-language-server: $schema=../schema.json"
     assert yaml.safe_load(text)["name"] == policy(name).name == name
-    assert re.fullmatch(r"[A-Z].{20,110}\.|torch's own laws.*\.|N\(0, 1\).*\.|U\(-1, 1\).*\.", policy(name).description)
+    assert re.fullmatch(r".{20,110}\.", policy(name).description)
+    assert "\n" not in policy(name).description
+    assert max(len(line) for line in text.splitlines() if line.startswith("#")) <= 120
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_each_for_any_model_says_where_it_is_from(name: str, root: Path) -> None:
+    text = (root / "conf" / "init" / f"{name}.yaml").read_text()
+    comment = [line for line in text.splitlines()[1:] if line.startswith("#")]
     assert re.search(r"\b(19|20)\d\d\b|torch\.nn|Keras 3", " ".join(comment)), "cites no source"
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_each_after_a_reference_says_which_and_what_that_leaves_alone(name: str) -> None:
+    told = about(name)
+    assert {"Source", "Leaves alone"} <= told.keys() <= {"Source", "Paper", "Leaves alone", "Quirks"}
+    assert re.search(r"[\w.-]+/[\w.-]+|torch\.nn|derived", told["Source"]), "names no repository"
+    assert re.search(r"\d", told["Source"]), "names no version"
+
+
+def test_the_catalogue_is_made_of_them(root: Path) -> None:
+    """`make presets` writes it."""
+    assert (root / "docs" / "presets.md").read_text() == "\n".join(page()) + "\n"
+
+
+def test_what_the_catalogue_shows_is_what_it_prints(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = []
+
+    def compare(piece: Any, printed: str) -> None:
+        assert piece.text == printed
+        shown.append(piece)
+
+    run(list(pieces((root / "docs" / "presets.md").read_text())), tmp_path, compare)
+    assert len(shown) == 1
 
 
 # --- every layer, every example ------------------------------------------------------------------
@@ -125,7 +160,7 @@ def example(name: str, root: Path) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", GENERIC)
 def test_each_fits_every_layer_and_every_example(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(root / "examples"))
     models = [example(model, root) for model in ("mlp", "cnn", "resnet", "lstm", "transformer")]
@@ -138,7 +173,7 @@ def test_each_fits_every_layer_and_every_example(name: str, root: Path, monkeypa
         assert audit.totals.keys() <= {"initialized", "kept"}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", GENERIC)
 def test_pt6411_padding_rows_stay_zero(name: str) -> None:
     model = zoo()
     ip.apply_policy(model, policy(name), seed=1)
@@ -317,11 +352,6 @@ def by_hidden(size: int) -> Stated:
     return uniform(lambda i, o: 1 / (3 * size))
 
 
-def keras_attention(width: int, heads: int, head: int) -> Stated:
-    """glorot_uniform of a kernel (width, heads, head), read as a convolution's."""
-    return uniform(lambda i, o: 2 / (width * (heads + head)))
-
-
 RECURRENT = dict.fromkeys(("rnn.weight_ih_l0", "lstm.weight_ih_l0", "lstm.weight_hr_l0", "gru.weight_ih_l0"), GLOROT_N)
 BACKWARD = {
     "leaky": LEAKY,
@@ -411,10 +441,7 @@ LAWS: Mapping[str, Laws] = {
         "*": GLOROT_U,
         "*bias*": ZERO,
         "depthwise.weight": uniform(lambda i, o: 2 / (5 * (1500 + 4))),
-        "attention.in_proj_weight": keras_attention(160, 5, 32),
-        "separate.q_proj_weight": keras_attention(240, 5, 48),
-        "separate.k_proj_weight": keras_attention(200, 5, 48),
-        "separate.v_proj_weight": keras_attention(220, 5, 48),
+        "attention.in_proj_weight": uniform(lambda i, o: 1 / 160),
         "*weight_hh*": Orthogonal(),
         "lstm.bias_ih_l0": ForgetIsOne(),
         "embedding.weight": uniform(lambda i, o: 0.05**2 / 3),
