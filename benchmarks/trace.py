@@ -57,6 +57,9 @@ def _timm(name: str) -> nn.Module:
 
 
 def _transformers(kind: str) -> nn.Module:
+    from zoo.operators import declare
+
+    declare()
     from transformers import CONFIG_MAPPING, AutoModel
 
     auto: Any = AutoModel

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initpolicy.api import apply_policy, plan_policy, survey
+    from initpolicy.api import apply_policy, materialize, plan_policy, survey
     from initpolicy.audit import Audit
     from initpolicy.errors import ApplyError, InitPolicyError, PlanError, PolicyError
     from initpolicy.integrations.lightning import InitPolicyCallback
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from initpolicy.plan import Plan
     from initpolicy.policy import Policy
     from initpolicy.records import AuditRow
+    from initpolicy.skip import skip_default_init
 
 __all__ = [
     "ApplyError",
@@ -31,7 +32,9 @@ __all__ = [
     "apply_policy",
     "list_policies",
     "load_policy",
+    "materialize",
     "plan_policy",
+    "skip_default_init",
     "survey",
 ]
 
@@ -48,7 +51,9 @@ _WHERE = {
     "apply_policy": "api",
     "list_policies": "load",
     "load_policy": "load",
+    "materialize": "api",
     "plan_policy": "api",
+    "skip_default_init": "skip",
     "survey": "api",
 }
 

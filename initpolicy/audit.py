@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from initpolicy.collector import paused
 from initpolicy.initializers.base import unset
 from initpolicy.plan import Plan, fingerprint, row_of
 from initpolicy.records import Assignment, AuditRow, Header, Law, Measure, Part, Verdict
-from initpolicy.render import format_for, text
+from initpolicy.render import explain, format_for, text
 from initpolicy.render.fold import DUPLICATE
 from initpolicy.render.numbers import short
 
@@ -80,18 +81,28 @@ class Audit:
         with Path(path).open("w", encoding="utf-8", newline="") as file:
             file.write(content)
 
+    def explain(self, name: str, width: int | None = None) -> str:
+        """Why one parameter got what it got: rules, initializer, gain, and the ways to what surrounds it.
+
+        Raises:
+            ValueError: for a name that no parameter has.
+        """
+        return explain(self.rows, name, width)
+
     def __str__(self) -> str:
         return text(self.header, self.rows)
 
 
 def audit_of(plan: Plan, measures: Mapping[str, Measure], seed: int) -> Audit:
     """The plan's rows with what was measured (by parameter name), judged, and equal random values flagged."""
-    rows = tuple(_row(plan, assignment, measures.get(assignment.name), seed) for assignment in plan.assignments)
+    with paused():
+        rows = tuple(_row(plan, assignment, measures.get(assignment.name), seed) for assignment in plan.assignments)
     same = _duplicates(plan, rows, measures)
     rows = tuple(_flagged(row, same) for row in rows)
     twins = [f"{name} has the {DUPLICATE} {other}" for name, other in same.items()]
-    header = replace(
-        plan.header,
+    header = Header(
+        policy=plan.policy.name,
+        description=plan.policy.description,
         seed=seed,
         fingerprint=fingerprint(plan.policy.name, seed, plan.assignments),
         notes=(*plan.notes, *_few(twins)),
@@ -101,8 +112,10 @@ def audit_of(plan: Plan, measures: Mapping[str, Measure], seed: int) -> Audit:
 
 def _row(plan: Plan, assignment: Assignment, found: Measure | None, seed: int) -> AuditRow:
     row = row_of(assignment, seed)
-    if found is None or assignment.tied_to or not found.count:
+    if found is None or assignment.tied_to:
         return row
+    if not found.count:
+        return replace(row, reason="; ".join(filter(None, (row.reason, found.held))))
     verdict, why = _judged(plan, assignment, found)
     return replace(
         row,
@@ -111,7 +124,7 @@ def _row(plan: Plan, assignment: Assignment, found: Measure | None, seed: int) -
         min=found.min,
         max=found.max,
         digest=found.digest,
-        reason="; ".join(filter(None, (row.reason, found.reason, why))),
+        reason="; ".join(filter(None, (row.reason, found.reason, found.held, why))),
         verdict=verdict,
     )
 
@@ -147,14 +160,18 @@ def _told(part: Part, assignment: Assignment, found: Measure, law: Law) -> str:
 def _law_of(plan: Plan, assignment: Assignment, part: Part, found: Measure) -> Law | None:
     """The part's law, for as many values as were measured; None where it says nothing of them.
 
-    A padding row is left out. The law of independent values holds without it; that of a matrix as a whole does not.
+    A padding row, or what other processes hold, is left out. The law of independent values holds without it; that of a
+    matrix as a whole does not.
     """
-    if part.law is None or found.count == part.block.numel:
+    if part.law is None or found.count in (0, part.block.numel):
         return part.law
     if part.law.kind not in _ALIKE:
         return None
     initializer = plan.initializers[part.initializer]
-    return initializer.law(replace(part.block, shape=(found.count,)), {**unset(initializer), **part.arguments})
+    try:
+        return initializer.law(replace(part.block, shape=(found.count,)), {**unset(initializer), **part.arguments})
+    except ValueError:  # it is about a shape, not about values one by one (icnr)
+        return None
 
 
 def judge(law: Law, found: Measure, dtype: str, *, through: bool = False) -> Verdict:

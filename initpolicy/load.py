@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from initpolicy.errors import PolicyError, Problem, meant, shown
 from initpolicy.policy import Match, Policy, Rule
 
-__all__ = ["conf_folder", "list_policies", "load_policy"]
+__all__ = ["composed", "conf_folder", "described", "files_of", "list_policies", "load_policy"]
 
 DEPTH, VALUES = 50, 200_000
 """How deep a policy may nest, and how many values it may hold once its aliases are written out."""
@@ -42,7 +42,9 @@ def load_policy(source: str | os.PathLike[str] | Mapping[str, Any] | DictConfig 
         return source
     if isinstance(source, (str, os.PathLike)):
         path = _find(source)
-        return _validated(_composed(path, ()), path.stem, path.stem)
+        if path.parent == _presets():
+            return _preset(path, _stamps()).model_copy(deep=True)
+        return _loaded(path)
     if isinstance(source, (Mapping, DictConfig)):
         return _validated(source, "policy", "")
     given = "nothing" if source is None else type(source).__name__
@@ -52,6 +54,13 @@ def load_policy(source: str | os.PathLike[str] | Mapping[str, Any] | DictConfig 
 def list_policies() -> tuple[str, ...]:
     """Names of the shipped presets, sorted."""
     return tuple(sorted(path.stem for path in _presets().glob("*.yaml")))
+
+
+def described() -> Mapping[str, str]:
+    """Each shipped preset's name, sorted, with its one sentence. Reads no more than that of them."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    texts = ((path.stem, path.read_text(encoding="utf-8")) for path in sorted(_presets().glob("*.yaml")))
+    return {name: yaml.load(text, Loader=loader)["description"] for name, text in texts}
 
 
 @cache
@@ -65,7 +74,48 @@ def _presets() -> Path:
     return conf_folder() / "init"
 
 
+def _stamps() -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of every preset's file: they may extend each other."""
+    with os.scandir(_presets()) as files:
+        found = [(file.name, file.stat()) for file in files]
+    return tuple((name, status.st_mtime_ns, status.st_size) for name, status in found)
+
+
+@lru_cache(maxsize=256)
+def _preset(path: Path, stamps: tuple[tuple[str, int, int], ...]) -> Policy:
+    """A preset, read once for as long as no file changes."""
+    return _loaded(path)
+
+
+def _loaded(path: Path) -> Policy:
+    return _validated(_composed(path, ()), path.stem, path.stem)
+
+
 # --- files ---------------------------------------------------------------------------------------
+
+
+def composed(source: str | os.PathLike[str]) -> DictConfig:
+    """What a preset's name or a file stands for once its ``defaults`` are merged, not yet checked.
+
+    Raises:
+        PolicyError: if a file cannot be found, read or merged.
+    """
+    return _composed(_find(source), ())
+
+
+def files_of(source: str | os.PathLike[str]) -> tuple[tuple[Path, frozenset[str]], ...]:
+    """The files that a policy is made of, in order of merging, each with the names of the rules that it sets."""
+    return tuple(_files(_find(source)))
+
+
+def _files(path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
+    own = _read(path)
+    names = _defaults(own, path) if "defaults" in own else ["_self_"]
+    for name in names:
+        if name == "_self_":
+            yield path, frozenset(own.get("rules") or ())
+        else:
+            yield from _files(_sibling(path, name))
 
 
 def _find(source: str | os.PathLike[str]) -> Path:

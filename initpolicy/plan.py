@@ -6,28 +6,31 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from initpolicy.calls import imported
 from initpolicy.check import check_policy
-from initpolicy.declare import declare, wrongly_declared
+from initpolicy.collector import paused
+from initpolicy.declare import declare, wrongly_declared, wrongly_registered
 from initpolicy.diagnose import blind_rules, misspelt, unknown_words, why_unused
 from initpolicy.errors import PlanError, PolicyError, Problem
 from initpolicy.formula import FormulaError, parse
+from initpolicy.gain import DEFAULT
 from initpolicy.initializers import INITIALIZERS
 from initpolicy.initializers.base import Initializer
 from initpolicy.initializers.called import called
 from initpolicy.matching import Matcher, Patterns
 from initpolicy.policy import Match, Policy, Spec
 from initpolicy.records import Assignment, AuditRow, Header, ModelFacts, ParamFacts, Part, Signal, Site, Status
-from initpolicy.render import text
+from initpolicy.render import explain, text
 from initpolicy.render.words import counted, listed
 from initpolicy.resolve import Resolution, Resolver, group_hint, walk
 from initpolicy.variables import Variables
 
-__all__ = ["Plan", "fingerprint", "make_plan", "row_of"]
+__all__ = ["Plan", "asks", "fingerprint", "make_plan", "row_of"]
 
 _Holds = Callable[[ParamFacts, Site, Variables], bool]
 
@@ -52,7 +55,8 @@ class Plan:
     @property
     def rows(self) -> tuple[AuditRow, ...]:
         """The audit's rows with nothing measured yet."""
-        return tuple(row_of(assignment, self.seed) for assignment in self.assignments)
+        with paused():
+            return tuple(row_of(assignment, self.seed) for assignment in self.assignments)
 
     @property
     def header(self) -> Header:
@@ -65,18 +69,31 @@ class Plan:
             notes=self.notes,
         )
 
+    def explain(self, name: str, width: int | None = None) -> str:
+        """Why one parameter gets what it gets: rules, initializer, gain, and the ways to what surrounds it.
+
+        Raises:
+            ValueError: for a name that no parameter has.
+        """
+        return explain(self.rows, name, width)
+
     def __str__(self) -> str:
         return text(self.header, self.rows)
 
 
 def fingerprint(name: str, seed: int | None, assignments: tuple[Assignment, ...]) -> str:
     """16 hex digits that two plans share when they ask for the same values under the same seed."""
-    asked = [
-        [sorted(site.name for site in a.facts.sites), a.shape, a.facts.padding_idx, list(map(_asked, a.parts))]
-        for a in assignments
-    ]
+    with paused():
+        asked = [
+            [sorted(site.name for site in a.facts.sites), a.shape, a.facts.padding_idx, asks(a)] for a in assignments
+        ]
     text = json.dumps([name, seed, sorted(asked, key=lambda entry: str(entry[0]))], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def asks(assignment: Assignment) -> list[list[object]]:
+    """All that the parameter's values follow from, besides the seed; equal lists, equal values."""
+    return list(map(_asked, assignment.parts))
 
 
 def _asked(part: Part) -> list[object]:
@@ -87,8 +104,11 @@ def _asked(part: Part) -> list[object]:
 
 def _used(part: Part) -> dict[str, Any]:
     """The variables that the part's formulas for each element use, with their values here."""
-    known, texts = part.block.variables, [text for text in part.arguments.values() if isinstance(text, str)]
-    words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)} if known else set()
+    known = part.block.variables
+    if not known:
+        return {}
+    texts = [text for text in part.arguments.values() if isinstance(text, str)]
+    words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
     return {name: known[name] for name in sorted(words & known.keys())}
 
 
@@ -120,6 +140,12 @@ def row_of(assignment: Assignment, seed: int | None) -> AuditRow:
         low=a.low,
         high=a.high,
         seed=seed if a.status == "initialized" else None,
+        path=a.path,
+        flags=a.flags,
+        other_hits=a.other_hits,
+        input_path=a.input_path,
+        input_flags=a.input_flags,
+        other_input_hits=a.other_input_hits,
     )
 
 
@@ -138,11 +164,12 @@ def make_plan(
         PlanError: with every place where it does not fit this model.
     """
     table = {**INITIALIZERS, **_own(policy, initializers or {})}
-    mistakes = check_policy(policy, table, trusted)
+    mistakes = check_policy(policy, table, trusted, model.activations)
     if mistakes:
         raise PolicyError(*mistakes)
     table |= {call: called(call, imported(call, trusted)) for call in _calls(policy)}
-    return _Planner(policy, model, table).plan(policy.seed if seed is None else seed)
+    with paused():
+        return _Planner(policy, model, table).plan(policy.seed if seed is None else seed)
 
 
 def _own(policy: Policy, initializers: Mapping[str, Initializer]) -> dict[str, Initializer]:
@@ -181,7 +208,9 @@ class _Planner:
         self.matchers = {name: Matcher(rule.match, model) for name, rule in policy.rules.items()}
         self.excludes = tuple(Matcher(match, model) for match in policy.exclude)
         self.patterns = {name: Patterns(rule) for name, rule in policy.rules.items()}
-        self.resolver = Resolver(policy=policy, initializers=table, variables=self.variables)
+        self.resolver = Resolver(
+            policy=policy, initializers=table, variables=self.variables, activations=model.activations
+        )
         self.sites = {site.name: (param, site) for param in model.params for site in param.sites}
         self.problems: dict[str, list[Problem]] = {name: [] for name in (*policy.rules, "")}
         """By rule, in the file's order; last, under no name, what is no one rule's."""
@@ -190,9 +219,12 @@ class _Planner:
         self.lazy: list[str] = []
         self.claimed: defaultdict[str, list[str]] = defaultdict(list)
         """Rule -> parameters."""
+        self.locals: defaultdict[str, set[str]] = defaultdict(set)
+        """Rule -> local names of what it claims."""
         self.lost: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         """Rule -> (status, reason) of parameters that it names and may not touch."""
         self._claims: dict[int, tuple[_Claim, ...]] = {}
+        self._candidates: dict[tuple[int, str], tuple[tuple[str, Spec], ...]] = {}
 
     def plan(self, seed: int | None) -> Plan:
         for rule, place, why in unknown_words(self.policy, self.model):
@@ -201,6 +233,8 @@ class _Planner:
         for place, why in wrongly_declared(self.given, self.policy.activations):
             self._problem(place, why)
             self.blurred.update(self._asking("activation"))
+        for place, why in wrongly_registered(self.given):
+            self._problem(place, why)
         assignments = tuple(a for param in self.model.params for a in self._decide(param))
         if self.lazy:
             self._problem("", _lazy(self.lazy))
@@ -221,7 +255,7 @@ class _Planner:
         """How activations were found, where the policy asks for any."""
         asked = [*self._asking("activation"), *self._asking("input_activation")]
         inherits = any(spec.name == "inherit" for _, spec in walk(self.policy))
-        gains = any(a.gain_from and not a.gain_from.startswith("given") for a in assignments)
+        gains = any(a.gain_from and not a.gain_from.startswith(("given", DEFAULT)) for a in assignments)
         return self.model.finding if asked or inherits or gains else ()
 
     def _asking(self, key: str) -> Iterator[str]:
@@ -254,6 +288,8 @@ class _Planner:
             return Assignment(facts=param, site=site, status=status, reason=reason, shadowed=self._in_order(rules))
         for rule in rules:
             self.claimed[rule].append(param.name)
+        for claim in claims:
+            self.locals[claim.rule].add(claim.site.local)
         if param.untouchable == "lazy":
             self.lazy.append(param.name)
             return Assignment(facts=param, site=site, status="skipped", reason="lazy")
@@ -262,12 +298,9 @@ class _Planner:
         winners = {claim.site.name: claim for claim in claims}  # the last at each site
         first = winners[min(winners)]  # whichever is registered first
         lost = rules.keys() - {claim.rule for claim in winners.values()}
-        bare = Assignment(
-            facts=param, site=first.site, status="kept", rule=first.rule, shadowed=self._in_order(lost), reason="keep"
-        )
-        return self._assigned(bare, self._agreed(param, first, winners.values()))
+        return self._assigned(param, first, self._in_order(lost), self._agreed(param, first, winners.values()))
 
-    def _agreed(self, param: ParamFacts, first: _Claim, winners: Iterable[_Claim]) -> Resolution | None:
+    def _agreed(self, param: ParamFacts, first: _Claim, winners: Collection[_Claim]) -> Resolution | None:
         """What the winners at all places of a tensor say; None if it is to be kept, or if there is a problem."""
         for other in winners:
             if other.spec != first.spec:
@@ -275,6 +308,8 @@ class _Planner:
                 return None
         if first.spec.name == "keep":
             return None
+        if len(winners) == 1:
+            return self._resolved(param, first)
         found = [(claim, self._resolved(param, claim)) for claim in winners]
         said = next(resolution for claim, resolution in found if claim is first)
         for claim, resolution in found:
@@ -294,7 +329,7 @@ class _Planner:
         """(status, reason) where no rule may write."""
         for site in param.sites:
             for index, matcher in enumerate(self.excludes):
-                if self._asks(matcher.holds_above, param, site, f"exclude.{index}.where"):
+                if self._asks(matcher.holds_above, param, site, f"exclude.{index}"):
                     return "excluded", f"exclude.{index}"
         if param.untouchable and param.untouchable != "lazy":
             return "skipped", param.untouchable
@@ -309,21 +344,30 @@ class _Planner:
         return known
 
     def _claim(self, param: ParamFacts) -> Iterator[_Claim]:
-        matters = self._off_limits(param)[0] is None
         for site in param.sites:
-            for name, matcher in self.matchers.items():
-                spec, place = self.patterns[name].find(site.local), f"rules.{name}.match.where"
-                if spec is not None and self._asks(matcher.holds, param, site, place, name, matters):
+            for name, spec in self._open(site):
+                if self._asks(self.matchers[name].holds, param, site, f"rules.{name}", name):
                     yield _Claim(rule=name, spec=spec, site=site)
 
-    def _asks(
-        self, holds: _Holds, param: ParamFacts, site: Site, place: str, rule: str = "", matters: bool = True
-    ) -> bool:
+    def _open(self, site: Site) -> tuple[tuple[str, Spec], ...]:
+        """The rules, each with its spec, that may take a parameter of this local name from a module of this class."""
+        key = (id(site.owner.classes), site.local)
+        known = self._candidates.get(key)
+        if known is None:
+            known = self._candidates[key] = tuple(
+                (name, spec)
+                for name, matcher in self.matchers.items()
+                if (spec := self.patterns[name].find(site.local)) is not None and matcher.type_holds(site.owner)
+            )
+        return known
+
+    def _asks(self, holds: _Holds, param: ParamFacts, site: Site, where: str, rule: str = "") -> bool:
         """Whether it holds; a formula that cannot be computed where it matters is a problem, not a no."""
         try:
             return holds(param, site, self.variables)
         except FormulaError as error:
-            if matters:
+            if not rule or self._off_limits(param)[0] is None:
+                place = f"{where}.match.where" if rule else f"{where}.where"
                 self._problem(f"{place} → {site.name}", str(error), rule)
                 self.blurred.add(rule)
             return False
@@ -349,20 +393,27 @@ class _Planner:
         """What the claim's spec means here; None if it means nothing, which is a problem."""
         try:
             source, signal = self._inherited(claim)
-            groups = self.matchers[source.rule].groups(source.site.owner)
+            reads = self.resolver.reads(source.spec)
+            groups = self.matchers[source.rule].groups(source.site.owner) if reads.variables or reads.name else {}
             found = self.resolver.resolve(source.spec, param, claim.site, signal, groups)
             return found if source is claim else replace(found, source=source.site.name)
         except ValueError as error:
             self._problem(f"rules.{claim.rule} → {claim.site.name}", str(error), claim.rule)
             return None
 
-    def _assigned(self, bare: Assignment, found: Resolution | None) -> Assignment:
+    def _assigned(
+        self, param: ParamFacts, claim: _Claim, lost: tuple[str, ...], found: Resolution | None
+    ) -> Assignment:
         if found is None or not found.parts:
-            return bare
-        return replace(
-            bare,
+            why = "; ".join(["keep", *self._partly(claim)])
+            return Assignment(facts=param, site=claim.site, status="kept", rule=claim.rule, shadowed=lost, reason=why)
+        return Assignment(
+            facts=param,
+            site=claim.site,
             status="initialized",
-            reason="; ".join(_remarks(bare.facts, found, self.policy)),
+            rule=claim.rule,
+            shadowed=lost,
+            reason="; ".join([*self._partly(claim), *_remarks(param, found, self.policy)]),
             initializer=found.initializer,
             arguments=found.arguments,
             parts=found.parts,
@@ -372,6 +423,10 @@ class _Planner:
             gain_from=found.gain_from,
             law=found.law,
         )
+
+    def _partly(self, claim: _Claim) -> Iterator[str]:
+        """Where the rule asks for one of several answers, and holds."""
+        return (f"{claim.rule} asks for {which}" for which in self.matchers[claim.rule].partly(claim.site))
 
     def _inherited(self, claim: _Claim) -> tuple[_Claim, Signal]:
         """The claim itself, or that on the same parameter of the weighted layer before, as often as it inherits."""
@@ -417,13 +472,16 @@ class _Planner:
             if name in self.blurred:
                 continue
             found, matcher = self.claimed[name], self.matchers[name]
+            if rule.expect is None and self.policy.unused == "ignore":
+                continue
             why = "" if found else why_unused(rule, matcher, self.model, self.variables, self.lost[name])
             if rule.expect is not None:
                 if not self.blurred:
                     self._expected(name, rule.expect, why)
             elif not found:
                 yield from self._useless(name, f"rules.{name}", f"claims no parameter. {_sentence(why)}")
-            for pattern, reason in misspelt(rule, matcher, self.model) if found else ():
+            complete = all(any(fnmatchcase(local, pattern) for local in self.locals[name]) for pattern in rule.init)
+            for pattern, reason in misspelt(rule, matcher, self.model) if found and not complete else ():
                 yield from self._useless(name, f"rules.{name}.init.{pattern}", reason)
 
     def _useless(self, rule: str, place: str, why: str) -> Iterator[str]:

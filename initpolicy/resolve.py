@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from initpolicy.errors import meant, shown
 from initpolicy.facts.layout import parse_layout, part_layout
 from initpolicy.formula import FormulaError, parse
-from initpolicy.gain import decide_gain
-from initpolicy.initializers import ALIASES
+from initpolicy.gain import WHOSE, decide_gain
+from initpolicy.initializers import ALIASES, INITIALIZERS
 from initpolicy.initializers.base import Argument, Initializer, check_values, unset
 from initpolicy.policy import Policy, Spec
-from initpolicy.records import Block, Law, Layout, ParamFacts, Part, Signal, Site
+from initpolicy.records import Activation, Block, Law, Layout, ParamFacts, Part, Signal, Site
 from initpolicy.variables import Fans, Variables
 
-__all__ = ["DIRECTIVES", "Resolution", "Resolver", "group_hint", "lookup", "walk"]
+__all__ = ["DIRECTIVES", "Resolution", "Resolver", "group_hint", "lookup", "reads_signal", "walk", "wants_signals"]
 
 DIRECTIVES = ("blocks", "gates", "inherit", "keep")
 """Names that say which initializer goes where, and are none themselves."""
@@ -103,6 +103,84 @@ class _Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Reads:
+    """What the meaning of a spec depends on at a parameter, besides its shape, dtype and layout."""
+
+    spec: Spec
+    variables: tuple[str, ...]
+    """Names in its formulas."""
+    signal: bool
+    """What feeds and follows the parameter."""
+    name: bool
+    """Possibly anything, its name too: an initializer that is not ours, or that reads from outside."""
+
+
+def _reads_of(spec: Spec, initializers: Mapping[str, Initializer]) -> _Reads:
+    variables: set[str] = set()
+    signal = name = False
+    for _, leaf in _within("", spec):
+        if leaf.name in DIRECTIVES:
+            continue
+        initializer = lookup(leaf.call or leaf.name, initializers)
+        variables |= _variables(initializer, leaf.arguments)
+        signal = signal or reads_signal(initializer, leaf.arguments)
+        name = name or initializer.fallible or INITIALIZERS.get(initializer.name) is not initializer
+    return _Reads(spec=spec, variables=tuple(sorted(variables)), signal=signal, name=name)
+
+
+def _variables(initializer: Initializer, arguments: Mapping[str, Any]) -> frozenset[str]:
+    """The names in the formulas among the arguments."""
+    kinds = {argument.name: argument for argument in initializer.arguments}
+    texts = (value for name, value in arguments.items() if _is_formula(kinds.get(name), value))
+    return frozenset().union(*(parse(text).names for text in (*texts, *_elementwise(initializer, arguments))))
+
+
+def reads_signal(initializer: Initializer, arguments: Mapping[str, Any]) -> bool:
+    """Whether these arguments leave something to the activations around the parameter: see `gain.decide_gain`."""
+    if "gain" in _variables(initializer, arguments):
+        return True
+    defaults = unset(initializer)
+    if "gain" not in defaults:
+        return False
+    gain, word, slope = ({**defaults, **arguments}.get(name) for name in ("gain", "nonlinearity", "a"))
+    if arguments.get("gain") not in (None, "auto"):
+        return False
+    if word is not None or slope is not None:
+        return word in WHOSE
+    return gain in (None, "auto")
+
+
+def wants_signals(policy: Policy, initializers: Mapping[str, Initializer] | None = None) -> bool:
+    """Whether anything in the policy depends on the activations around a parameter; ``initializers``: the user's."""
+    table = {**INITIALIZERS, **(initializers or {})}
+    matches = [*(rule.match for rule in policy.rules.values()), *policy.exclude]
+    for match in matches:
+        if match.activation or match.input_activation:
+            return True
+        if match.not_ is not None:
+            matches.append(match.not_)
+    return any(_wants(spec, table) for _, spec in walk(policy))
+
+
+def _wants(spec: Spec, initializers: Mapping[str, Initializer]) -> bool:
+    if spec.name in DIRECTIVES or spec.call:
+        return spec.name == "inherit"
+    try:
+        initializer = lookup(spec.name, initializers)
+        return isinstance(initializer, Initializer) and reads_signal(initializer, spec.arguments)
+    except ValueError:  # refused while planning, as what is no initializer
+        return False
+
+
+def _renamed(found: Resolution, old: str, new: str) -> Resolution:
+    """The same for a parameter of another name."""
+    parts = tuple(
+        replace(part, block=replace(part.block, name=new + part.block.name.removeprefix(old))) for part in found.parts
+    )
+    return replace(found, parts=parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
     """Everything a spec is read against."""
 
@@ -110,15 +188,53 @@ class Resolver:
     initializers: Mapping[str, Initializer]
     """The table, and the user's functions under their paths."""
     variables: Variables
+    activations: Mapping[str, Activation] = field(default_factory=dict)
+    """Those that the program gave a name to."""
+    _reads: dict[int, _Reads] = field(default_factory=dict, init=False, repr=False)
+    """By the spec's id, which stays its own: each keeps its spec."""
+    _known: dict[tuple[object, ...], tuple[str, Resolution]] = field(default_factory=dict, init=False, repr=False)
+    """All that a resolution depends on -> the parameter that it was made for, and what it is."""
+
+    def reads(self, spec: Spec) -> _Reads:
+        """What the spec's meaning depends on, besides the tensor itself."""
+        known = self._reads.get(id(spec))
+        if known is None:
+            known = self._reads[id(spec)] = _reads_of(spec, self.initializers)
+        return known
 
     def resolve(
         self, spec: Spec, param: ParamFacts, site: Site, signal: Signal, groups: Mapping[str, float]
     ) -> Resolution:
         """Parts that cover the parameter, in order; what is to be kept is in none of them.
 
+        What is alike in all that the spec reads is resolved once; the rest of a model of many layers is renamed.
+
         Raises:
             ValueError: with a reason that reads after ``rules.x → name:``.
         """
+        reads = self.reads(spec)
+        if reads.name:
+            return self._resolved(spec, param, site, signal, groups)
+        names = self.variables.told(reads.variables, param, site, groups) if reads.variables else {}
+        key = (
+            id(spec),
+            param.shape,
+            param.dtype,
+            site.local,
+            site.layout,
+            tuple(names.items()),
+            signal if reads.signal else None,
+        )
+        known = self._known.get(key)
+        if known is not None:
+            return _renamed(known[1], known[0], param.key)
+        found = self._resolved(spec, param, site, signal, groups)
+        self._known[key] = param.key, found
+        return found
+
+    def _resolved(
+        self, spec: Spec, param: ParamFacts, site: Site, signal: Signal, groups: Mapping[str, float]
+    ) -> Resolution:
         at = _Place(param=param, site=site, signal=signal, groups=groups)
         whole = _Piece(
             spec=spec,
@@ -194,14 +310,14 @@ class Resolver:
         if any("gain" in parse(text).names for text in (*late.values(), *_elementwise(initializer, given))):
             asked = {**plain, "gain": "auto"}
             try:
-                known["gain"] = decide_gain(asked, None, signal, self.policy)[0]
+                known["gain"] = decide_gain(asked, None, signal, self.policy, self.activations)[0]
             except ValueError as error:
                 raise ValueError(f"'gain' is not known here: {error}") from None
         numbers = {**given, **{name: _computed(name, text, known) for name, text in late.items()}}
         if "gain" not in kinds:
             return numbers, None, ""
         asked = {**plain, **numbers, "gain": numbers.get("gain")}
-        gain, why = decide_gain(asked, defaults["gain"], signal, self.policy)
+        gain, why = decide_gain(asked, defaults["gain"], signal, self.policy, self.activations)
         return {**numbers, "gain": gain}, gain, why
 
 

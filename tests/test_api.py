@@ -36,7 +36,8 @@ from initpolicy.initializers.distributions import normal_law
 
 NAMES = [
     "ApplyError", "Audit", "AuditRow", "InitPolicyCallback", "InitPolicyError", "Plan", "PlanError", "Policy",
-    "PolicyError", "apply_policy", "list_policies", "load_policy", "plan_policy", "survey",
+    "PolicyError", "apply_policy", "list_policies", "load_policy", "materialize", "plan_policy",
+    "skip_default_init", "survey",
 ]  # fmt: skip
 
 
@@ -107,24 +108,26 @@ def test_the_errors_are_one_family() -> None:
 
 
 def test_the_signatures_that_other_code_relies_on() -> None:
-    keywords = ["example_input", "seed", "initializers", "trusted"]
-    for function in (plan_policy, apply_policy):
+    planning = ["example_input", "seed", "initializers", "activations", "trusted", "trace"]
+    for function, keywords in ((plan_policy, planning), (apply_policy, [*planning, "progress"])):
         signature = inspect.signature(function)
         assert list(signature.parameters) == ["model", "policy", *keywords]
         assert all(signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in keywords)
-        assert [signature.parameters[name].default for name in keywords] == [None, None, None, ()]
-    assert list(inspect.signature(survey).parameters) == ["model", "example_input"]
+        defaults = [None, None, None, None, (), "auto", "auto"][: len(keywords)]
+        assert [signature.parameters[name].default for name in keywords] == defaults
+    assert list(inspect.signature(survey).parameters) == ["model", "example_input", "activations"]
     assert list(inspect.signature(initpolicy.InitPolicyCallback.__init__).parameters)[1:] == [
-        "policy", "module", "example_input", "seed", "trusted", "log"
+        "policy", "module", "example_input", "seed", "activations", "trusted", "log", "progress"
     ]  # fmt: skip
 
 
 def test_the_fields_of_a_row() -> None:
-    """design.md, section 6, in its order; gain_from stands beside gain."""
+    """The list of columns in its order, gain_from beside gain; the ways came later, and stand last."""
     asked = (
         "name, aliases, shape, dtype, device, module_type, status, reason, rule, shadowed, initializer, arguments, "
         "activation, input_activation, found_by, fan_in, fan_out, gain, gain_from, expected_mean, expected_std, low, "
-        "high, mean, std, min, max, verdict, seed, digest"
+        "high, mean, std, min, max, verdict, seed, digest, path, flags, other_hits, input_path, input_flags, "
+        "other_input_hits"
     )
     assert [field.name for field in dataclasses.fields(AuditRow)] == asked.split(", ")
     plan = plan_policy(nn.Linear(3, 2), policy())
@@ -194,7 +197,7 @@ def test_a_plan_of_meta_tensors_is_the_plan_of_real_ones() -> None:
 def test_from_meta_to_memory_to_values() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
-    message = "is on the meta device; give it memory first: model.to_empty(device='cpu')"
+    message = "is on the meta device; initpolicy.materialize gives it memory and values in one pass"
     with pytest.raises(initpolicy.ApplyError) as caught:
         apply_policy(model, policy())
     names = ("0.weight", "0.bias", "1.weight", "1.bias")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from initpolicy import Audit, apply_policy, load_policy, plan_policy
 from initpolicy.audit import judge
 from initpolicy.initializers import INITIALIZERS
-from initpolicy.initializers.base import Initializer
+from initpolicy.initializers.base import Initializer, elements
 from initpolicy.records import Law, Measure
 from initpolicy.streams import stream_for
 
@@ -52,11 +52,11 @@ def test_chance_alone_is_never_off(name: str) -> None:
     At six standard errors and a fixed seed, a false alarm would come once in about 3,000 such sets of seeds.
     """
     initializer, asked = INITIALIZERS[name.strip()], read(name.strip(), **INDEPENDENT[name])
-    assert initializer.draw is not None
     for size in SIZES:
         tensors = min(600, 100_000 // size)
         stream, many = stream_for(20, f"{name}{size}"), block_of((tensors * size,))
-        rows = initializer.draw(stream, many, asked, 0, many.numel).reshape(tensors, size).astype(np.float64)
+        values = elements(initializer, stream, many, asked, 0, many.numel)
+        rows = values.reshape(tensors, size).astype(np.float64)
         promised = law(name.strip(), block_of((size,)), **INDEPENDENT[name])
         for row in rows:
             assert judge(promised, measured(row), "float32") == "ok", (size, promised, row)
@@ -140,11 +140,10 @@ def doctored(name: str, change: Callable[[Any], Any]) -> dict[str, Initializer]:
     def make(stream: Any, block: Any, arguments: Any) -> Any:
         values = real.make(stream, block, arguments) if real.make else None
         if values is None:
-            assert real.draw is not None
-            values = real.draw(stream, block, arguments, 0, block.numel)
+            values = elements(real, stream, block, arguments, 0, block.numel)
         return np.asarray(change(values.copy()), np.float32)
 
-    return {name: replace(real, draw=None, make=make)}
+    return {name: replace(real, recipe=None, draw=None, make=make)}
 
 
 def shifted(values: Any) -> Any:

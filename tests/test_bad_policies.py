@@ -321,9 +321,9 @@ ROWS = (
             (
                 "rules.x.init.weight: unknown initializer 'zzz'; known are bernoulli, bilinear, blocks, constant, "
                 "delta_orthogonal, dirac, exponential, eye, formula, gates, icnr, inherit, kaiming_normal, "
-                "kaiming_uniform, keep, lecun_normal, lecun_uniform, log_normal, log_uniform, normal, ones, "
-                "orthogonal, poisson, pretrained, sparse, trunc_normal, uniform, variance_scaling, xavier_normal, "
-                "xavier_uniform, zeros"
+                "kaiming_uniform, keep, lecun_normal, lecun_uniform, log_normal, log_uniform, normal, "
+                "normalized, ones, orthogonal, poisson, pretrained, sparse, trunc_normal, uniform, "
+                "variance_scaling, xavier_normal, xavier_uniform, zeros"
             )
         ],
     ),
@@ -1443,8 +1443,8 @@ ROWS = (
         rules="x: {match: {name: ^0$}, init: {'*': 0}}",
         error=ApplyError,
         lines=[
-            "0.weight: is on the meta device; give it memory first: model.to_empty(device='cpu')",
-            "0.bias: is on the meta device; give it memory first: model.to_empty(device='cpu')",
+            "0.weight: is on the meta device; initpolicy.materialize gives it memory and values in one pass",
+            "0.bias: is on the meta device; initpolicy.materialize gives it memory and values in one pass",
             (
                 "2.weight: is on the meta device and would stay there: unmatched; add a rule for it, or give it "
                 "values first"

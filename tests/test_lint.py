@@ -36,7 +36,7 @@ def told(model: nn.Module, policy: Any, example: Any) -> list[tuple[str, str, st
     return [(each.place, each.message, each.source[:7]) for each in lint(plan, survey_model(model))]
 
 
-SELU = "variance · fan_in = 2 before selu, which keeps mean 0 and variance 1 where that is 1; use lecun_normal"
+SELU = "variance · fan_in = 2 before selu, which keeps mean 0 and variance 1 at 1; use lecun_normal"
 XAVIER = "Xavier before relu, which halves the second moment in every layer; use Kaiming"
 CASES: dict[str, tuple[nn.Module, Any, Any, list[tuple[str, str, str]]]] = {
     "xavier before relu": (mlp(nn.ReLU), one("xavier_normal"), MLP, [("rules.all → 0.weight", XAVIER, "He et a")]),

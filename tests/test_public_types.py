@@ -72,6 +72,20 @@ def test_an_audit_is_typed(tmp_path: Path) -> None:
         assert_type(row.gain, float | None)
 
 
+def test_materialize_and_skip_default_init_are_typed() -> None:
+    def ones(name: str, owner: nn.Module, buffer: Tensor) -> Tensor:
+        return torch.ones(buffer.shape)
+
+    with torch.device("meta"):
+        models = [Net() for _ in range(3)]
+    assert_type(ip.materialize(models[0], "he_relu", device=torch.device("cpu"), dtype=torch.float16, seed=1), ip.Audit)
+    assert_type(ip.materialize(models[1], "he_relu", device="cpu", buffers="construct"), ip.Audit)
+    assert_type(ip.materialize(models[2], "he_relu", example_input=torch.zeros(1, 4), buffers=ones), ip.Audit)
+    with ip.skip_default_init() as nothing:
+        assert_type(nothing, None)
+        assert_type(ip.apply_policy(Net(), "he_relu", seed=1).ok, bool)
+
+
 def test_a_survey_is_typed() -> None:
     facts = ip.survey(Net(), example_input=torch.zeros(1, 4))
     assert_type(facts, ModelFacts)

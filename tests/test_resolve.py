@@ -506,7 +506,7 @@ def test_numbers_that_cannot_be(spec: object, why: str) -> None:
         ("2.weight", {"name": "kaiming_normal", "a": "sqrt(5)"}, {}, 3**-0.5, "given leaky_relu(slope=2.23607)"),
         ("2.weight", {"name": "kaiming_normal", "gain": "2 * gain"}, {}, 2, "given"),
         ("0.weight", {"name": "xavier_normal", "gain": "auto"}, {}, 2**0.5, "following relu"),
-        ("2.weight", "xavier_normal", {}, 1, ""),
+        ("2.weight", "xavier_normal", {}, 1, "the initializer's default"),
     ],
 )
 def test_the_gain_and_whose_it_is(name: str, spec: object, policy: Mapping[str, str], gain: float, source: str) -> None:

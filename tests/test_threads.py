@@ -22,11 +22,11 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from initpolicy import ApplyError, PlanError, PolicyError, apply_policy
+from initpolicy import PlanError, PolicyError, apply_policy
 
 HERE = "test_threads"
 TIED = "test_modalities456_fastai2090_mup55_two_laws_for_a_tied_tensor_are_an_error_that_says_how_to_resolve_it"
-SHARDS = "waits for sharded parameters; until then they are refused, not written to in vain"
+SHARDED = "distributed/test_sharded"
 
 THREADS: Mapping[str, str | tuple[str, ...]] = {
     # threads: file.test, or what it waits for
@@ -119,14 +119,20 @@ THREADS: Mapping[str, str | tuple[str, ...]] = {
         "test_lightning_trackers.test_pl11380_the_audit_lies_in_the_first_logger_s_folder",
     ),
     "DeepSpeed#2650, HF#43847": f"{HERE}.test_deepspeed2650_hf43847_a_partitioned_parameter_is_refused",
-    "NousResearch/torchtitan#43, llm-foundry PR#1820": f"{HERE}.test_torchtitan43_llmfoundry1820_a_dtensor_is_refused",
+    "NousResearch/torchtitan#43, llm-foundry PR#1820": (
+        f"{HERE}.test_torchtitan43_llmfoundry1820_a_dtensor_is_written_in_place",
+        f"{SHARDED}.test_torchtitan43_llmfoundry1820_each_process_reads_back_and_judges_its_shard",
+    ),
     "OLMo-core#319, TT#3106, PT#196562, PT#168058": (
-        "test_lightning_ddp.test_pl16694_two_processes_agree_and_one_audit_is_written",  # replicas; shards wait
+        "test_lightning_ddp.test_pl16694_two_processes_agree_and_one_audit_is_written",
+        f"{SHARDED}.test_olmocore319_tt3106_pt168058_shards_differ",
     ),
     "Megatron-Bridge#5840, nanotron": (
         "test_wrappers.test_fsdp2_a_sharded_module_keeps_its_class_and_a_parameter_its_global_shape"
     ),
-    "PT#131991, PT#136946, TT#514": SHARDS,
+    "PT#131991, PT#136946, TT#514": (
+        f"{SHARDED}.test_pt131991_pt136946_tt514_every_initializer_gives_one_processs_bytes"
+    ),
     "PT#104187, PT#90465": f"{HERE}.test_pt104187_pt90465_a_module_is_asked_for_its_own_parameters_only",
     "Modalities#456, fastai#2090, mup#55": (
         f"test_plan.{TIED}",
@@ -272,7 +278,8 @@ def test_deepspeed2650_hf43847_a_partitioned_parameter_is_refused() -> None:
     for param in model["partitioned"].parameters():
         param.ds_shape = param.shape  # type: ignore[attr-defined]  # as DeepSpeed does
         param.data = torch.empty(0)
-    why = "is partitioned by DeepSpeed (ZeRO-3) and empty here; apply before, or inside GatheredParameters"
+    remedy = "apply before, or inside initpolicy.integrations.distributed.gathered(model)"
+    why = f"is partitioned by DeepSpeed (ZeRO-3) and empty here; {remedy}"
     assert refusal(model, policy()) == f"test: partitioned.weight: {why}\ntest: partitioned.bias: {why}"
 
 
@@ -285,19 +292,19 @@ def one_process() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_process")
-def test_torchtitan43_llmfoundry1820_a_dtensor_is_refused() -> None:
-    """Writes to a DTensor's data or to a slice of it do nothing, in silence. Until it can be written, it is refused."""
+def test_torchtitan43_llmfoundry1820_a_dtensor_is_written_in_place() -> None:
+    """Writes to a DTensor's data or to a slice of it do nothing, in silence; ours land in the shard that it holds."""
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    twin = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     sharded: Any = model[0]
     fully_shard(sharded, mesh=init_device_mesh("cpu", (1,)))
-    local = bits(sharded.weight.to_local())
-    remedy = "apply before it is sharded or converted, or exclude it"
-    why = f"is a DTensor, whose elements cannot be written one by one; {remedy}"
-    with pytest.raises(ApplyError) as caught:
-        apply_policy(model, policy())
-    assert str(caught.value) == f"test: 0.weight: {why}\ntest: 0.bias: {why}"
-    assert bits(sharded.weight.to_local()) == local
-    assert apply_policy(model, policy(exclude=[{"name": "^0$"}])).totals == {"excluded": 2, "initialized": 2}
+    weight, memory = sharded.weight, sharded.weight.detach().to_local().data_ptr()
+    audit = apply_policy(model, policy())
+    assert audit.totals == {"initialized": 4}
+    assert audit.fingerprint == apply_policy(twin, policy()).fingerprint
+    assert sharded.weight is weight
+    assert weight.detach().to_local().data_ptr() == memory
+    assert bits(weight.to_local()) == bits(twin.get_parameter("0.weight"))
 
 
 class Block(nn.Module):

@@ -161,5 +161,6 @@ def test_what_fsdp1_flattened_is_refused_with_the_remedy() -> None:
     layer = nn.Linear(2, 2)
     layer.weight._fsdp_flattened = True  # type: ignore[attr-defined]  # as FullyShardedDataParallel does
     weight, bias = survey_model(fsdp(layer)).params
-    assert weight.untouchable == "flattened by FullyShardedDataParallel; apply before wrapping, or use fully_shard"
+    remedy = "apply before wrapping, or inside initpolicy.integrations.distributed.gathered(model)"
+    assert weight.untouchable == f"flattened by FullyShardedDataParallel; {remedy}"
     assert bias.untouchable == ""
