@@ -2,7 +2,8 @@
 
 - ``yaml`` whose first line is ``# path`` is written there; what has rules is loaded as a policy.
 - ``python`` whose first line is ``# path`` is written there; any other is run, all in one namespace.
-- ``sh`` of ``python …`` is run; of ``make …`` names targets that there are. ``console`` is not run.
+- ``sh`` of ``python …`` and of ``initpolicy …`` is run (exit status 1, of what does not hold, is an answer too); of
+  ``make …`` names targets that there are. ``console`` is not run.
 - ``text`` is what the blocks since the last one printed.
 - A comment that begins with ``<!-- python`` is run too: what a reader has and need not see.
 """
@@ -80,9 +81,10 @@ def shell(line: str, folder: Path) -> str:
     program, *arguments = shlex.split(line, comments=True)
     if program == "make":
         return ""
-    assert program == "python", line
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert program in ("python", "initpolicy"), line
+    words = arguments if program == "python" else ["-m", "initpolicy.cli.app", *arguments]
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or (program == "initpolicy" and done.returncode == 1 and not done.stderr), done.stderr
     return re.sub(r"^\[[\d-]+ [\d:,]+\]", "[…]", done.stdout, flags=re.M)
 
 

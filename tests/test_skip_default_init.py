@@ -156,7 +156,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
 def test_what_a_law_does_to_its_draws_costs_nothing() -> None:
     """The inverse of the error function of 86 million NaN takes as long as drawing them does."""
     weight = nn.Parameter(torch.empty(4, 3))
-    with skip_default_init(), torch.no_grad(), Operations() as operations:  # type: ignore[no-untyped-call]
+    with skip_default_init(), torch.no_grad(), Operations() as operations:
         LAWS["inverse"](weight)
     assert [name for name in operations.seen if name != "detach"] == ["fill_"]
 

@@ -6,7 +6,7 @@ Extension is an argument: ``apply_policy(model, policy, initializers={"mine": In
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ __all__ = [
     "Initializer",
     "LawOf",
     "Make",
+    "MakeAlike",
     "Problems",
     "RecipeOf",
     "Together",
@@ -79,6 +80,8 @@ Draw = Callable[[Stream, Block, Arguments, int, int], Float32]
 [start, stop); start is a multiple of ``streams.BLOCK``. Must not depend on how the range is cut."""
 Make = Callable[[Stream, Block, Arguments], Float32]
 """(stream, block, arguments) -> the whole tensor, float32, in ``block.shape``."""
+MakeAlike = Callable[[Sequence[Stream], Block, Arguments], Float32]
+"""Several of those at once, that differ in nothing but their streams: one after the other, along a new first axis."""
 Together = Callable[[Arguments], Iterable[tuple[str, str]]]
 """The arguments that were given, each right by itself -> what is wrong with them together."""
 
@@ -93,6 +96,8 @@ class Initializer:
     recipe: RecipeOf | None = None
     draw: Draw | None = None
     make: Make | None = None
+    make_alike: MakeAlike | None = None
+    """The bytes of ``make``, for small ones by the hundred."""
     random: bool = True
     """Whether two draws under different names differ: equal values are then worth a flag."""
     fallible: bool = False

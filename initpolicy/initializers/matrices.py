@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,39 +17,76 @@ from initpolicy.initializers.scaled import GAIN
 from initpolicy.records import Law
 from initpolicy.streams import Recipe, Stream, backends
 
-__all__ = ["MATRICES"]
+__all__ = ["MATRICES", "join_one_thread", "one_thread"]
 
 _NORMAL = Recipe(law="normal")
+_ALIGNED = 16
+"""Numbers of four bytes in the 64 that torch aligns memory to."""
 
 
-def _orthonormal(stream: Stream, rows: int, columns: int, copies: int = 1) -> Float32:
-    """(copies, rows, columns), each uniform (Haar) over matrices with orthonormal columns, or rows if wide.
+def _orthonormal(gauss: Float32, gain: float) -> Float32:
+    """(copies, rows, columns) of Gaussians -> gain times matrices, each uniform (Haar) over those with orthonormal
+    columns, or rows if wide.
 
     QR of a Gaussian with the signs of R's diagonal moved into Q (Mezzadri, "How to generate random
     matrices from the classical compact groups", 2007), in float32 and on one thread: the bytes that LAPACK gives
-    depend on how many it has.
+    depend on how many it has. `torch.linalg.qr` without its copies: R is never read but for its diagonal.
     """
     import torch
 
-    gauss = backends.values(_NORMAL, stream, 0, copies * rows * columns).reshape(copies, rows, columns)
-    tall = np.ascontiguousarray(gauss if rows >= columns else gauss.transpose(0, 2, 1))
-    with _one_thread():
-        q, r = (part.numpy() for part in torch.linalg.qr(torch.from_numpy(tall)))
-    diagonal = np.diagonal(r, axis1=1, axis2=2)[:, None, :]
-    q = np.where(diagonal < 0, -q, q)
-    return np.asarray(q if rows >= columns else q.transpose(0, 2, 1), np.float32)
+    copies, rows, columns = gauss.shape
+    if not gauss.size:
+        return np.zeros(gauss.shape, np.float32)
+    given = torch.from_numpy(gauss[0] if copies == 1 else gauss)  # of two axes, a transpose is copied fast
+    # LAPACK reads columns, each in one run, in memory as torch aligns it, on which the bytes depend.
+    turned = given if rows < columns else given.mT
+    tall = torch.empty(turned.shape, dtype=torch.float32).copy_(turned).mT
+    with one_thread():
+        reflected, scales = torch.geqrf(tall)
+        size = torch.tensor(gain, dtype=torch.float32)
+        factors = torch.where(reflected.diagonal(dim1=-2, dim2=-1) < 0, -size, size)
+        q = torch.linalg.householder_product(reflected, scales)
+        q *= factors.unsqueeze(-2)
+        made = (q.mT if rows < columns else q).contiguous()
+    return made.numpy().reshape(gauss.shape)
+
+
+_lapack = threading.Lock()
+
+
+class _Inside(threading.local):
+    held = False
+
+
+_inside = _Inside()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """LAPACK on one thread, for this thread and those that `join_one_thread`; by one such thread at a time, as torch's
+    number of threads is the process's."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    if _inside.held:
         yield
-    finally:
-        torch.set_num_threads(threads)
+        return
+    with _lapack:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        _inside.held = True
+        try:
+            yield
+        finally:
+            _inside.held = False
+            torch.set_num_threads(threads)
+
+
+def join_one_thread() -> None:
+    """Called first in a thread that works, and ends, while the thread that started it is inside `one_thread`."""
+    import torch
+
+    torch.set_num_threads(1)
+    _inside.held = True
 
 
 def _spread_law(kind: str, count: int, squares: float) -> Law:
@@ -76,8 +114,16 @@ def _orthogonal_law(block: Block, a: Arguments) -> Law:
 
 
 def _orthogonal(stream: Stream, block: Block, a: Arguments) -> Float32:
-    q = _orthonormal(stream, *_flat(block))
-    return (np.float32(a["gain"]) * q).reshape(block.shape)
+    return _orthogonals([stream], block, a)[0]
+
+
+def _orthogonals(known: Sequence[Stream], block: Block, a: Arguments) -> Float32:
+    rows, columns = _flat(block)
+    gauss = backends.values_of_many(_NORMAL, known, block.numel).reshape(-1, rows, columns)
+    # Side by side, a matrix must lie as it would by itself for its bytes to be the same.
+    step = 1 if rows % _ALIGNED or columns % _ALIGNED else len(gauss)
+    made = [_orthonormal(gauss[at : at + step], a["gain"]) for at in range(0, len(gauss), step)]
+    return (made[0] if len(made) == 1 else np.concatenate(made)).reshape(-1, *block.shape)
 
 
 def _per_group(block: Block) -> tuple[int, int]:
@@ -98,8 +144,8 @@ def _delta(stream: Stream, block: Block, a: Arguments) -> Float32:
     rows, columns = _per_group(block)
     out = np.zeros(block.shape, np.float32)
     centre: tuple[slice | int, ...] = (slice(None), slice(None), *(size // 2 for size in block.shape[2:]))
-    q = _orthonormal(stream, rows, columns, block.groups).reshape(block.shape[:2])
-    out[centre] = np.float32(a["gain"]) * q
+    gauss = backends.values(_NORMAL, stream, 0, block.groups * rows * columns)
+    out[centre] = _orthonormal(gauss.reshape(block.groups, rows, columns), a["gain"]).reshape(block.shape[:2])
     return out
 
 
@@ -133,6 +179,7 @@ MATRICES: Final = (
         arguments=(GAIN,),
         law=_orthogonal_law,
         make=_orthogonal,
+        make_alike=_orthogonals,
         doc="gain times a random matrix with orthonormal rows or columns, dimensions after the first flattened: "
         "Saxe, McClelland, Ganguli 2013 (arXiv 1312.6120). Entries have standard deviation "
         "gain/sqrt(max(rows, columns)). Outputs have gain² times the inputs' second moment where rows <= columns; "

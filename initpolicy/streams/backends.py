@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from types import ModuleType
+
+import numpy as np
 
 from initpolicy.streams import recipes
 from initpolicy.streams.arithmetic import Float32
-from initpolicy.streams.blocks import Stream
+from initpolicy.streams.blocks import PLANE, Stream
 
-__all__ = ["MANY", "compiled", "values"]
+__all__ = ["MANY", "compiled", "values", "values_of_many"]
 
 _log = logging.getLogger("initpolicy")
 
@@ -38,3 +41,11 @@ def values(recipe: recipes.Recipe, stream: Stream, start: int, stop: int) -> Flo
     backend = sys.modules.get("initpolicy.streams.compiled")
     found: Float32 = (recipes if backend is None else backend).values(recipe, stream, start, stop)
     return found
+
+
+def values_of_many(recipe: recipes.Recipe, streams: Sequence[Stream], count: int) -> Float32:
+    """(streams, count): the first elements under each."""
+    if "initpolicy.streams.compiled" in sys.modules or count > PLANE:
+        return np.stack([values(recipe, stream, 0, count) for stream in streams])
+    recipes_, counts = [recipe] * len(streams), [count] * len(streams)
+    return recipes.values_of_many(recipes_, streams, counts).reshape(len(streams), count)

@@ -164,7 +164,10 @@ CASES = (
     ),
     Case(preset="googlenet", model="googlenet.GoogLeNet", build=torchvision("models.googlenet.GoogLeNet", 10), seeds=2),
     Case(
-        preset="inception", model="inception.Inception3", build=torchvision("models.inception.Inception3", 10), seeds=1
+        preset="inception",
+        model="inception.Inception3",
+        build=torchvision("models.inception.Inception3", 4000),
+        seeds=1,
     ),
     Case(preset="efficientnet_tv", model="efficientnet.EfficientNet of four blocks", build=efficientnet),
     Case(
