@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -40,7 +41,10 @@ class _Search:
     def __init__(self, model: nn.Module, lost: Sequence[Lost], asked: Buffers, seed: int) -> None:
         self.lost, self.asked, self.seed = lost, asked, seed
         self.given = asked if isinstance(asked, Mapping) else {}
-        self.chains = _chains(model, {id(one.owner) for one in lost})
+        self.by_owner: defaultdict[int, list[Lost]] = defaultdict(list)
+        for one in lost:
+            self.by_owner[id(one.owner)].append(one)
+        self.chains = _chains(model, self.by_owner.keys())
         self.values: dict[int, Tensor] = {}
         self.problems: Problems = []
         self.why: dict[int, str] = {}
@@ -129,7 +133,7 @@ class _Search:
     def _after(self, module: nn.Module) -> dict[int, Tensor] | str:
         if id(module) not in self._resets:
             try:
-                self._resets[id(module)] = reset(module, self.lost, self._key(module))
+                self._resets[id(module)] = reset(module, self.by_owner, self._key(module))
             except Exception as error:  # a user's reset may raise anything
                 self._resets[id(module)] = f"its reset raises {type(error).__name__}: {error}"
         return self._resets[id(module)]
@@ -155,11 +159,11 @@ class _Search:
         return self._twins[id(owner)]
 
     def _key(self, module: nn.Module) -> int:
-        names = [one.name for one in self.lost if one.owner is module]
-        return stream_for(self.seed, names[0] if names else "").key
+        own = self.by_owner.get(id(module), ())
+        return stream_for(self.seed, own[0].name if own else "").key
 
 
-def _chains(model: nn.Module, wanted: set[int]) -> dict[int, list[nn.Module]]:
+def _chains(model: nn.Module, wanted: Collection[int]) -> dict[int, list[nn.Module]]:
     """Of each wanted module itself and the modules above it, the nearest first; along the first way to it."""
     chains: dict[int, list[nn.Module]] = {}
     open_: list[list[nn.Module]] = [[model]]

@@ -9,6 +9,7 @@ settle      what follows from the weights, and a last look
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -133,24 +134,28 @@ def _left(targets: list[Target]) -> Iterator[tuple[str, str]]:
 
 
 def _shared(targets: list[Target], lost: Sequence[Lost]) -> Iterator[tuple[str, str]]:
-    """Meta tensors whose elements are views of one memory, and would be no longer, once they have memory of their own."""
-    seen: dict[int, list[tuple[int, int, str]]] = {}
+    """Meta tensors whose elements are views of one memory, and would not be if each got memory of its own."""
     held = [(t.name, tensor) for t in targets if t.written for tensor in t.stored]
     held += [(f"the {one.kind} {one.name}", one.tensor) for one in lost]
+    together: defaultdict[int, list[tuple[str, Tensor]]] = defaultdict(list)
     for name, tensor in held:
-        if type(tensor.detach()) is not Tensor or not tensor.is_meta or not tensor.numel():
-            continue
-        if overlaps_itself(tensor):
-            yield name, "has elements that share memory, as expand() makes them; give it a clone() first"
-        spans = seen.setdefault(tensor.untyped_storage()._cdata, [])
-        first = int(tensor.storage_offset())
-        last = first + sum((n - 1) * step for n, step in zip(tuple(tensor.shape), tensor.stride(), strict=True))
-        start, stop = first * tensor.element_size(), (last + 1) * tensor.element_size()
-        for low, high, other in spans:
-            if start < high and low < stop and other != name:
-                yield name, f"shares memory with {other}; make them one parameter, or give each its own by clone()"
-                break
-        spans.append((start, stop, name))
+        if type(tensor.detach()) is Tensor and tensor.is_meta and tensor.numel():
+            together[tensor.untyped_storage()._cdata].append((name, tensor))
+            if overlaps_itself(tensor):
+                yield name, "has elements that share memory, as expand() makes them; give it a clone() first"
+    for group in together.values():
+        for index, (name, tensor) in enumerate(group):
+            for other, before in group[:index]:
+                if name != other and _span(tensor)[0] < _span(before)[1] and _span(before)[0] < _span(tensor)[1]:
+                    yield name, f"shares memory with {other}; make them one parameter, or give each its own by clone()"
+                    break
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """The bytes of its storage from the first that it holds to the last, and one."""
+    first, size = int(tensor.storage_offset()), tensor.element_size()
+    last = first + sum((n - 1) * step for n, step in zip(tuple(tensor.shape), tensor.stride(), strict=True))
+    return first * size, (last + 1) * size
 
 
 def _exchanged(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,21 +34,21 @@ def _free(method: Callable[..., object]) -> bool:
     return True
 
 
-def reset(module: nn.Module, lost: Sequence[Lost], key: int) -> dict[int, Tensor]:
-    """What the module's reset leaves in each of these tensors of its own or below, by identity; on the CPU.
+def reset(module: nn.Module, lost: Mapping[int, Sequence[Lost]], key: int) -> dict[int, Tensor]:
+    """What the module's reset leaves in the tensors lost by it and below, by identity; on the CPU.
 
     A deep copy is reset, twice, from different contents: what comes out the same was determined, the rest is left
     out, such as a buffer that follows from a parameter. The copy's parameters take no memory and no writes, so that
     none is drawn. To be called where random states are put back.
 
     Args:
+        lost: by identity of the owner.
         key: seeds whatever is drawn, to the same effect in both.
 
     Raises:
         Exception: whatever the reset raises.
     """
-    paths = {id(each): path for path, each in module.named_modules()}
-    here = [(paths[id(one.owner)], one) for one in lost if id(one.owner) in paths]
+    here = [(path, one) for path, each in module.named_modules() for one in lost.get(id(each), ())]
     twins = [_after_reset(module, content, key) for content in (0, 1)]
     found: dict[int, Tensor] = {}
     for path, one in here:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 __all__ = ["Exchange", "memory_for"]
 
@@ -55,9 +57,28 @@ class Exchange:
 def memory_for(tensor: Tensor, device: torch.device, dtype: torch.dtype | None, *, blank: bool = False) -> Tensor:
     """Memory of the tensor's shape and strides, zero if ``blank``; the dtype is for floating-point ones."""
     wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-    made = torch.zeros_like if blank else torch.empty_like
     with torch.inference_mode(False), torch.no_grad():
-        return made(tensor.detach(), device=device, dtype=wanted)
+        if is_traceable_wrapper_subclass(tensor) or tensor.layout is not torch.strided:
+            made = torch.empty_like(tensor.detach(), device=device, dtype=wanted)
+        else:  # torch.empty_like of a meta tensor loads sympy, and is slow
+            strides = tensor.stride() if _dense(tensor) else _contiguous(tensor)
+            made = torch.empty_strided(tensor.shape, strides, device=device, dtype=wanted)
+        return made.zero_() if blank else made
+
+
+def _dense(tensor: Tensor) -> bool:
+    """Whether the elements lie side by side, in some order of the axes."""
+    reached = 1
+    for stride, size in sorted(zip(tensor.stride(), tuple(tensor.shape), strict=True)):
+        if size > 1 and stride != reached:
+            return False
+        reached *= size
+    return True
+
+
+def _contiguous(tensor: Tensor) -> tuple[int, ...]:
+    sizes = tuple(tensor.shape)
+    return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
 
 
 def _like(tensor: Tensor, values: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from initpolicy.streams import BLOCK, Recipe, Stream, tensors
 from initpolicy.streams.backends import compiled
 from initpolicy.writing.pieces import Piece, flat_indices, run_of
 
-__all__ = ["CHUNK", "Order", "Told", "draw_all"]
+__all__ = ["CHUNK", "Order", "Told", "draw_all", "in_order", "workers"]
 
 CHUNK = 16 * BLOCK
 """Elements that are drawn at a time: bounds the memory, and no value depends on it."""
@@ -74,7 +74,7 @@ def draw_all(orders: Sequence[Order], told: Told = lambda name, count: None) -> 
     found: dict[str, Measure] = {}
     direct = [order for order in orders if order.memory.device.type == "cpu" and order.memory.is_contiguous()]
     kept = set(map(id, direct))
-    with _workers() as (pool, threads):
+    with workers() as (pool, threads):
         if backend is None:
             found.update(_by_reference(direct, pool, threads, told))
         else:
@@ -87,13 +87,16 @@ def draw_all(orders: Sequence[Order], told: Told = lambda name, count: None) -> 
 
 
 @contextmanager
-def _workers() -> Iterator[tuple[ThreadPoolExecutor | None, int]]:
-    """As many threads as torch may use, none beside this one if that is one; on errors what waits is dropped."""
+def workers(first: Callable[[], None] | None = None) -> Iterator[tuple[ThreadPoolExecutor | None, int]]:
+    """As many threads as torch may use, none beside this one if that is one; on errors what waits is dropped.
+
+    ``first`` is called in each of them.
+    """
     threads = torch.get_num_threads()
     if threads == 1:
         yield None, 1
         return
-    pool = ThreadPoolExecutor(threads, "initpolicy")  # starts no thread before there is work
+    pool = ThreadPoolExecutor(threads, "initpolicy", first)  # starts no thread before there is work
     try:
         yield pool, threads
     finally:
@@ -136,14 +139,14 @@ def _by_kernels(
         else:
             joined.append(_Joined(backend, known, row, order))
     chunks = [partial(each.draw, first) for each in joined for first in range(0, len(each.jobs), CHUNK // BLOCK)]
-    for each, count in _in_order(pool, chunks):
+    for each, count in in_order(pool, chunks):
         told(each.order.name, count)
         each.left -= 1
         if not each.left:
             _written(each.order.memory)
             if each.order.measured:
                 yield each.order.name, each.result()
-    for batch in _in_order(pool, [partial(_small, backend, known, batch) for batch in _batches(small)]):
+    for batch in in_order(pool, [partial(_small, backend, known, batch) for batch in _batches(small)]):
         for order, measured in batch:
             _written(order.memory)
             told(order.name, order.memory.numel())
@@ -226,7 +229,7 @@ def _small(backend: Any, known: Any, batch: list[tuple[int, Order]]) -> list[tup
     return found
 
 
-def _in_order(pool: ThreadPoolExecutor | None, work: Sequence[Callable[[], _Result]]) -> Iterator[_Result]:
+def in_order(pool: ThreadPoolExecutor | None, work: Sequence[Callable[[], _Result]]) -> Iterator[_Result]:
     """The results, of work that runs ahead where there are threads for it."""
     if pool is None or len(work) < 2:
         for task in work:

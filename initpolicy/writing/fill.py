@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from initpolicy.initializers.base import Initializer
+from initpolicy.initializers.base import Float32, Initializer
+from initpolicy.initializers.matrices import join_one_thread, one_thread
 from initpolicy.records import Assignment, Measure, Part
 from initpolicy.streams import stream_for
 from initpolicy.streams.backends import compiled
-from initpolicy.writing.drawing import Order, Told, draw_all
+from initpolicy.writing.drawing import Order, Told, draw_all, in_order, workers
 from initpolicy.writing.pieces import Piece, meet
 from initpolicy.writing.prepare import Prepared, arguments_of, values_of
 
 __all__ = ["Held", "Told", "fill"]
+
+_TOGETHER = 2**16
+"""Elements of matrices that are made in one go, at most."""
+_FEW = 2**15
+"""Elements below which threads cost more than they give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,28 +47,24 @@ def fill(
         Parameter -> what lies in memory now, of those that were measured while they were written.
     """
     orders: list[Order] = []
+    whole: list[_Whole] = []
     padded: list[tuple[Piece, int]] = []
     parameters = list(parameters)
     compiled(sum(part.block.numel for held in parameters for part in _drawn_whole(held, initializers)))
     for held in parameters:
         assignment = held.assignment
-        for piece in held.pieces:
-            for index, part in enumerate(assignment.parts):
-                values = prepared.get((assignment.name, index))
-                initializer = initializers[part.initializer]
-                here = meet(piece, part.region)
-                if here is None or not here.memory.numel():
-                    continue
-                if values is None and initializer.recipe is not None:
-                    orders.append(_order(assignment, here, part, initializer, seed))
-                    continue
-                whole = values_of(initializer, part, seed) if values is None else values
-                box = tuple(slice(*bounds) for bounds in here.box)
-                here.memory.copy_(torch.from_numpy(whole.reshape(part.shape)[box]))
-                told(assignment.name, here.memory.numel())
-            row = assignment.facts.padding_idx
-            if row is not None:
-                padded.append((piece, row))
+        for index, part in enumerate(assignment.parts):
+            initializer = initializers[part.initializer]
+            here = [met for piece in held.pieces if (met := meet(piece, part.region)) and met.memory.numel()]
+            values = prepared.get((assignment.name, index)) if prepared else None
+            if values is None and initializer.recipe is not None:
+                orders.extend(_order(assignment, piece, part, initializer, seed) for piece in here)
+            elif here:
+                whole.append(_Whole(assignment.name, part, initializer, values, here))
+        row = assignment.facts.padding_idx
+        if row is not None:
+            padded.extend((piece, row) for piece in held.pieces)
+    _fill_whole(whole, seed, told)
     found = draw_all(orders, told)
     for piece, row in padded:
         if piece.box[0][0] <= row < piece.box[0][1]:
@@ -84,3 +88,76 @@ def _order(assignment: Assignment, here: Piece, part: Part, initializer: Initial
         stream=stream_for(seed, part.block.name),
         measured=here.box == part.region and assignment.facts.padding_idx is None and part.shape == assignment.shape,
     )
+
+
+# --- what is made as a whole ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Whole:
+    """A part that is made as a whole, once, for however many stretches of it are here."""
+
+    name: str
+    """The parameter's."""
+    part: Part
+    initializer: Initializer
+    values: Float32 | None
+    """Made already."""
+    here: list[Piece]
+
+    def put(self, values: Float32) -> None:
+        shaped = values.reshape(self.part.shape)
+        for piece in self.here:
+            box = tuple(slice(*bounds) for bounds in piece.box)
+            piece.memory.copy_(torch.from_numpy(shaped[box]))
+
+
+def _fill_whole(parts: list[_Whole], seed: int, told: Told) -> None:
+    """Each matrix on one thread, several at a time on all; small ones of one shape together."""
+    made = [part for part in parts if part.values is None]
+    for part in parts:
+        if part.values is not None:
+            part.put(part.values)
+            told(part.name, sum(piece.memory.numel() for piece in part.here))
+    batches = list(_batches(made))
+    free = torch.is_inference_mode_enabled()
+
+    def make(batch: list[_Whole]) -> list[_Whole]:
+        with torch.inference_mode(free), torch.no_grad():  # neither of which a new thread has of this one
+            _make(batch, seed)
+        return batch
+
+    several = len(batches) > 1 and sum(part.part.block.numel for part in made) >= _FEW
+    with workers(join_one_thread) as (pool, _), one_thread() if made else nullcontext():
+        for batch in in_order(pool if several else None, [partial(make, batch) for batch in batches]):
+            for part in batch:
+                told(part.name, sum(piece.memory.numel() for piece in part.here))
+
+
+def _make(batch: list[_Whole], seed: int) -> None:
+    first = batch[0]
+    if len(batch) == 1:
+        first.put(values_of(first.initializer, first.part, seed))
+        return
+    assert first.initializer.make_alike is not None
+    streams = [stream_for(seed, each.part.block.name) for each in batch]
+    arguments = arguments_of(first.initializer, first.part)
+    for each, values in zip(batch, first.initializer.make_alike(streams, first.part.block, arguments), strict=True):
+        each.put(values)
+
+
+def _batches(parts: list[_Whole]) -> Iterator[list[_Whole]]:
+    """Those that are made together, of up to _TOGETHER elements; the largest first, so that no thread ends long after
+    the others."""
+    alike: dict[object, list[_Whole]] = {}
+    for part in parts:
+        block = part.part.block
+        if part.initializer.make_alike is None or 2 * block.numel > _TOGETHER:
+            alike[id(part)] = [part]
+        else:
+            arguments = tuple(sorted(part.part.arguments.items()))
+            alike.setdefault((part.initializer.name, block.shape, arguments), []).append(part)
+    for group in sorted(alike.values(), key=lambda group: -group[0].part.block.numel):
+        size = max(1, _TOGETHER // max(1, group[0].part.block.numel))
+        for at in range(0, len(group), size):
+            yield group[at : at + size]
