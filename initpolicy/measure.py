@@ -103,7 +103,7 @@ def _blocks(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(index of its first element, block) of the flattened tensor, on the CPU."""
     flat = tensor.detach().reshape(-1)
     for first in range(0, flat.numel(), _CHUNK):
-        chunk = flat[first : first + _CHUNK].cpu()
+        chunk = flat[first : first + _CHUNK].cpu().contiguous()  # a view may skip elements
         for start in range(0, chunk.numel(), BLOCK):
             yield first + start, chunk[start : start + BLOCK]
 

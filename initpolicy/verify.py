@@ -57,12 +57,16 @@ def _check(a: Assignment, weights: Mapping[str, Tensor], level: float) -> Check:
         return Check(name=a.name, verdict="off", reason=f"has shape {tuple(held.shape)}, the model's has {a.shape}")
     if a.status != "initialized":
         return Check(name=a.name, verdict="", reason=a.status)
+    strange = _strange(held)
+    if strange:
+        return Check(name=a.name, verdict="off", reason=f"is {strange}, which is not compared with a law")
     least: float | None = None
     for part in a.parts:
         here = held.detach()[tuple(slice(*bounds) for bounds in part.region)]
+        here = _without(here, part, a.facts.padding_idx)
         if part.law is None or not here.numel():
             continue
-        p, why = _held_against(part, part.law, _without(here, part, a.facts.padding_idx), a.dtype)
+        p, why = _held_against(part, part.law, here, _coarser(held.dtype, a.dtype))
         least = p if least is None else min(least, 1.0 if p is None else p)
         if why or (p is not None and p < level):
             shown = why or f"not distributed as {part.law.kind} (p = {p:.2g})"
@@ -71,6 +75,23 @@ def _check(a: Assignment, weights: Mapping[str, Tensor], level: float) -> Check:
     return Check(
         name=a.name, verdict="ok" if judged else "", reason="" if judged else "no law to compare with", p=least
     )
+
+
+def _strange(held: Tensor) -> str:
+    """What keeps a tensor from being read number by number."""
+    if held.is_quantized:
+        return "quantized"
+    if held.layout != torch.strided:
+        return str(held.layout).removeprefix("torch.")
+    if held.is_meta:
+        return "on the meta device"
+    return "" if held.is_floating_point() else str(held.dtype).removeprefix("torch.")
+
+
+def _coarser(held: torch.dtype, drawn: str) -> str:
+    """Values were rounded to both: that of the file, and that in which they were drawn."""
+    coarse = (str(held).removeprefix("torch."), drawn)
+    return next((dtype for dtype in ("bfloat16", "float16") if dtype in coarse), drawn)
 
 
 def _without(here: Tensor, part: Part, row: int | None) -> Tensor:
@@ -97,7 +118,8 @@ def _held_against(part: Part, law: Law, here: Tensor, dtype: str) -> tuple[float
     if law.kind not in ("normal", "uniform", "trunc_normal") or not law.std:
         return None, ""
     flat = here.reshape(-1)
-    values = flat[:: -(-flat.numel() // MOST)].to(torch.float64).cpu().numpy()
+    # A copy: after ``numpy()`` torch never resizes memory again, and this may be the user's.
+    values = flat[:: -(-flat.numel() // MOST)].to(torch.float64, copy=True).cpu().numpy()
     return kolmogorov(values, law, parent=_parent(part, law)), ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -597,6 +598,25 @@ def test_the_size_that_was_found_is_said() -> None:
     sizes = (84, 85)  # the same features, by the stride
     said = {f"no example_input was given: traced with a guess from the first layer, (1, 3, {n}, {n})" for n in sizes}
     assert set(trace(convolutional((84, 84), lambda width: nn.Flatten())).notes) <= said
+
+
+def test_a_width_that_no_size_gives_is_not_looked_for_without_end() -> None:
+    """After an adaptive pool every size gives the same: the first refusal that repeats itself ends the search."""
+    seen: list[tuple[int, ...]] = []
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.fc = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(7), nn.Linear(512 * 49, 10)
+
+        def forward(self, x: Tensor) -> Any:
+            seen.append(tuple(x.shape[2:]))
+            return self.fc(torch.relu(self.pool(self.conv(x))).flatten(1))
+
+    why = "trace of a guessed input: RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x392 and 25088x10)"
+    with pytest.raises(CannotTrace, match=re.escape(why)):
+        trace(Pooled())
+    assert max(max(size) for size in seen) <= 256
 
 
 class MadeFor(nn.Module):

@@ -238,7 +238,7 @@ def test_the_wheel_holds_the_package_the_plugin_and_the_presets_and_no_more(whee
     assert {"initpolicy/py.typed", "initpolicy/conf/schema.json", "initpolicy/conf/callbacks/init_policy.yaml"} <= own
     assert len(names) == len(set(names))
     metadata = {name.rpartition("/")[2] for name in names} - {name.rpartition("/")[2] for name in own}
-    assert metadata == {"LICENSE", "METADATA", "RECORD", "WHEEL"}
+    assert metadata == {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt"}
 
 
 def test_the_sdist_holds_what_the_tests_need(built: Path, root: Path) -> None:

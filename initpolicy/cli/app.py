@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from initpolicy.cli.say import Failed, emit, fail
-from initpolicy.errors import InitPolicyError
+from initpolicy.errors import InitPolicyError, PolicyError, Problem
 
 __all__ = ["app"]
 
@@ -28,8 +28,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Argument(help="package.module:callable, or with --config-dir a Hydra config's name.")]
-PolicyName = Annotated[str, typer.Argument(metavar="POLICY", help="A preset, a YAML file, or - for standard input.")]
+
+def _presets(incomplete: str) -> list[str]:
+    """For the shell's completion; where none starts so, it completes paths."""
+    from initpolicy.load import list_policies
+
+    return [name for name in list_policies() if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="package.module:callable, or with --config-dir a Hydra config's name.")
+]
+PolicyName = Annotated[
+    str,
+    typer.Argument(metavar="POLICY", help="A preset, a YAML file, or - for standard input.", autocompletion=_presets),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[OVERRIDES]...", help="seed=3 rules.head.init.weight.std=0.02 ~rules.lstm"),
@@ -79,12 +92,12 @@ def _model(model: str, arg: list[str] | None, config_dir: Path | None, model_key
 @app.command("list", epilog="Example: initpolicy list")
 def list_(json: Json = False, debug: Debug = False) -> None:
     """The presets, each with what it does."""
+    from initpolicy.cli.say import listed
     from initpolicy.load import described
 
     with _reported(debug):
         rows = [{"name": name, "description": description} for name, description in described().items()]
-        wide = max(len(row["name"]) for row in rows)
-        emit(rows, (f"{row['name']:<{wide}}  {row['description']}" for row in rows), as_json=json)
+        emit(rows, listed(rows), as_json=json)
 
 
 @app.command(epilog="Example: initpolicy show he_relu rules.rectified.init.weight.mode=fan_out > conf/init/mine.yaml")
@@ -94,12 +107,11 @@ def show(policy: PolicyName, overrides: Overrides = None, json: Json = False, de
 
     from initpolicy.cli.policies import configured, policy_of
     from initpolicy.cli.say import with_origins
-    from initpolicy.load import files_of
+    from initpolicy.load import files_of, load_policy
 
     with _reported(debug):
         config = configured(policy, overrides or ())
-        if policy != "-":
-            policy_of(policy, overrides or ())  # says all that is wrong with it
+        load_policy(config) if policy == "-" else policy_of(policy, overrides or ())  # says all that is wrong with it
         files = () if policy == "-" else files_of(policy)
         origins = {
             str(rule): [str(path) for path, rules in files if rule in rules] for rule in (config.get("rules") or {})
@@ -138,11 +150,13 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """What every parameter would get; nothing is written, and no memory is taken for the weights."""
+    from initpolicy.cli.say import out
     from initpolicy.render import explain
     from initpolicy.render import json as as_text
 
     with _reported(debug):
-        made = _planned(_model(model, arg, config_dir, model_key, device), policy, overrides, input_)
+        read = _policy(policy, overrides)
+        made = _planned(_model(model, arg, config_dir, model_key, device), read, input_)
         if why is not None:
             try:
                 said = explain(made.rows, why)
@@ -151,7 +165,7 @@ def plan(
             row = next(row for row in made.rows if row.name == why)
             emit(row, [said], as_json=json)
         elif json:
-            typer.echo(as_text(made.header, made.rows), nl=False)
+            out(as_text(made.header, made.rows).removesuffix("\n"))
         else:
             emit(None, [str(made)], as_json=False)
 
@@ -159,7 +173,9 @@ def plan(
 @app.command(epilog="Example: initpolicy lint my_policy.yaml my_package.models:Net --input 8,32")
 def lint(
     policy: PolicyName,
-    model: Annotated[str | None, typer.Argument(help="package.module:callable, or a Hydra config's name.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="package.module:callable, or a Hydra config's name.")
+    ] = None,
     overrides: Overrides = None,
     arg: Arg = None,
     config_dir: ConfigDir = None,
@@ -176,15 +192,17 @@ def lint(
 
     with _reported(debug):
         try:
+            read = _policy(policy, overrides)
+            found: tuple[Finding, ...] = ()
             if model is None:
-                _policy(policy, overrides)
-                found: tuple[Finding, ...] = ()
+                _checked(read)
             else:
                 built = _model(model, arg, config_dir, model_key, device)
-                made = _planned(built, policy, overrides, input_)
-                found = look(made, _classes(built))
+                found = look(_planned(built, read, input_), _classes(built))
         except InitPolicyError as error:
-            found = tuple(Finding(place=one.place, parameters=(), message=one.message) for one in error.problems)
+            found = tuple(
+                Finding(place=one.place or one.source, parameters=(), message=one.message) for one in error.problems
+            )
         nothing = ["nothing to remark" if model else "nothing to remark; with a MODEL its laws are looked at too"]
         emit(found, map(finding, found) if found else nothing, as_json=json)
         if found:
@@ -193,8 +211,8 @@ def lint(
 
 @app.command(epilog="Example: initpolicy diff he_relu mine.yaml torchvision.models:resnet18")
 def diff(
-    one: Annotated[str, typer.Argument(help="A preset or a YAML file.")],
-    other: Annotated[str, typer.Argument(help="A preset or a YAML file.")],
+    one: Annotated[str, typer.Argument(metavar="POLICY", help="A preset or a YAML file.", autocompletion=_presets)],
+    other: Annotated[str, typer.Argument(metavar="POLICY", help="The other.", autocompletion=_presets)],
     model: Model,
     arg: Arg = None,
     config_dir: ConfigDir = None,
@@ -210,8 +228,9 @@ def diff(
     from initpolicy.plan import row_of
 
     with _reported(debug):
+        left, right = _both(one, other)
         built = _model(model, arg, config_dir, model_key, device)
-        found = tuple(differences(_planned(built, one, None, input_), _planned(built, other, None, input_)))
+        found = tuple(differences(_planned(built, left, input_), _planned(built, right, input_)))
         rows = [
             {
                 "name": difference.name,
@@ -227,7 +246,10 @@ def diff(
 
 @app.command(epilog="Example: initpolicy verify weights.safetensors gpt2 --model my_package:GPT --arg n_layer=12")
 def verify(
-    checkpoint: Annotated[str, typer.Argument(help="A .safetensors or torch file; or a MODEL, built on the CPU.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT|MODEL", help="A .safetensors or torch file; or a MODEL, built on the CPU."),
+    ],
     policy: PolicyName,
     overrides: Overrides = None,
     model: Annotated[str | None, typer.Option("--model", help="MODEL that the checkpoint is of.")] = None,
@@ -235,21 +257,27 @@ def verify(
     config_dir: ConfigDir = None,
     model_key: ModelKey = "model",
     input_: Input = None,
+    prefix: Annotated[str, typer.Option(help="What stands before the model's names in the checkpoint: model.")] = "",
     false_alarms: Annotated[float, typer.Option(min=1e-12, max=0.5, help="Chance of any false alarm.")] = 1e-3,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Whether weights follow a policy: a test for each parameter, one stated rate of false alarms for all of them."""
     from initpolicy.cli.say import checks
-    from initpolicy.cli.weights import read
+    from initpolicy.cli.weights import below, read, strange
     from initpolicy.verify import verify as test
 
     with _reported(debug):
-        if model is None and Path(checkpoint).suffix in (".safetensors", ".pt", ".pth", ".ckpt", ".bin"):
+        kinds = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+        if model is None and (Path(checkpoint).suffix.lower() in kinds or Path(checkpoint).is_file()):
             raise typer.BadParameter(f"{checkpoint} holds names and numbers only: say of which --model they are")
+        wanted = _policy(policy, overrides)
+        weights = below(read(Path(checkpoint)), prefix) if model else {}
         built = _model(model or checkpoint, arg, config_dir, model_key, "meta" if model else "cpu")
-        weights = read(Path(checkpoint)) if model else dict(built.named_parameters())
-        found = test(_planned(built, policy, overrides, input_), weights, false_alarms=false_alarms)
+        made = _planned(built, wanted, input_)
+        if model and (why := strange(weights, [row.name for row in made.rows])):
+            raise typer.BadParameter(f"{checkpoint}: {why}")
+        found = test(made, weights if model else dict(built.named_parameters()), false_alarms=false_alarms)
         emit(found, checks(found, false_alarms), as_json=json)
         if any(check.verdict in ("off", "missing") for check in found):
             raise Failed
@@ -261,11 +289,38 @@ def _policy(policy: str, overrides: list[str] | None) -> Any:
     return policy_of(policy, overrides or ())
 
 
-def _planned(model: Any, policy: str, overrides: list[str] | None, input_: str | None) -> Any:
-    from initpolicy.api import plan_policy
-    from initpolicy.cli.models import example
+def _both(one: str, other: str) -> tuple[Any, Any]:
+    """Two policies, or what is wrong with either."""
+    if one == other == "-":
+        raise typer.BadParameter("-: standard input is read once; give the other policy as a file")
+    read, problems = [], list[Problem]()
+    for policy in (one, other):
+        try:
+            read.append(_policy(policy, None))
+        except PolicyError as error:
+            problems += error.problems
+    if problems:
+        raise PolicyError(*problems)
+    return read[0], read[1]
 
-    return plan_policy(model, _policy(policy, overrides), example_input=example(input_))
+
+def _checked(policy: Any) -> None:
+    """What a plan would say of it, whatever the model."""
+    from initpolicy.check import check_policy
+    from initpolicy.initializers import INITIALIZERS
+
+    problems = check_policy(policy, INITIALIZERS, ())
+    if problems:
+        raise PolicyError(*problems)
+
+
+def _planned(model: Any, policy: Any, input_: str | None) -> Any:
+    from initpolicy.api import plan_policy
+    from initpolicy.cli.models import aside, example
+
+    given = example(input_)
+    with aside():
+        return plan_policy(model, policy, example_input=given)
 
 
 def _classes(model: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 import yaml
@@ -28,22 +30,22 @@ def policy_of(source: str, overrides: Sequence[str] = ()) -> Policy:
 
 def configured(source: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The composed policy, unchecked: ``seed=3``, ``rules.head.init.weight.std=0.02``, ``~rules.lstm``."""
-    config = _read() if source == "-" else composed(source)
+    config = _given() if source == "-" else composed(source)
     if source != "-" and "name" not in config:
-        config["name"] = source
+        config["name"] = Path(source).stem
     for override in overrides:
         _apply(config, override.removeprefix("init."))
     return config
 
 
-def _read() -> DictConfig:
-    try:
-        config = OmegaConf.create(yaml.safe_load(sys.stdin.read()))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise typer.BadParameter(f"standard input is no YAML: {error}") from error
-    if not isinstance(config, DictConfig):
-        raise typer.BadParameter("standard input holds no mapping; a policy is a mapping with 'rules'")
-    return config
+def _given() -> DictConfig:
+    """Standard input, read as a file is: its ``defaults`` may name presets."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise typer.BadParameter("-: standard input is closed; pipe a policy's YAML into it")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "policy.yaml"
+        path.write_bytes(sys.stdin.buffer.read())
+        return composed(path)
 
 
 def _apply(config: DictConfig, override: str) -> None:
@@ -60,4 +62,11 @@ def _apply(config: DictConfig, override: str) -> None:
     try:
         OmegaConf.update(config, key.lstrip("+"), OmegaConf.create({"value": yaml.safe_load(value)})["value"])
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise typer.BadParameter(f"{override}: {error}") from error
+        raise typer.BadParameter(f"{override}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, without the excerpt that the override itself is."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"is not YAML: {error.problem}"
+    return str(error).splitlines()[0]

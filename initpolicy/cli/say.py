@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,7 +14,7 @@ import typer
 
 from initpolicy.render.json import compact
 from initpolicy.render.numbers import short
-from initpolicy.render.words import asked, counted
+from initpolicy.render.words import asked, counted, visible
 
 if TYPE_CHECKING:  # at run time they bring torch, which not every command needs
     from initpolicy.difference import Difference
@@ -20,7 +22,7 @@ if TYPE_CHECKING:  # at run time they bring torch, which not every command needs
     from initpolicy.records import Assignment
     from initpolicy.verify import Check
 
-__all__ = ["Failed", "checks", "differing", "emit", "fail", "finding", "with_origins"]
+__all__ = ["Failed", "checks", "differing", "emit", "fail", "finding", "listed", "out", "with_origins"]
 
 
 class Failed(Exception):
@@ -29,17 +31,34 @@ class Failed(Exception):
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """The message on standard error, and the exit status."""
-    typer.echo(message, err=True)
+    typer.echo("\n".join(map(visible, message.splitlines())), err=True)
     raise typer.Exit(status)
+
+
+def out(text: str) -> None:
+    """Text on standard output; a reader that has gone away ends the program as SIGPIPE does others, in silence."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        _let_go()
+        raise typer.Exit(141) from None
+    except OSError as error:
+        _let_go()
+        fail(f"standard output: cannot be written: {error.strerror}", status=2)
+
+
+def _let_go() -> None:
+    """What is still in the buffer goes nowhere, lest Python complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def emit(document: object, lines: Iterable[str], *, as_json: bool) -> None:
     """Either of the two on standard output."""
     if as_json:
-        typer.echo(compact(_plain(document)))
+        out(compact(_plain(document)))
         return
     for line in lines:
-        typer.echo(line)
+        out(line)
 
 
 def _plain(value: Any) -> Any:
@@ -54,6 +73,19 @@ def _plain(value: Any) -> Any:
 
 
 # --- the lines of each command -------------------------------------------------------------------
+
+
+def listed(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Names and descriptions in two columns, wrapped on a terminal; in a pipe a line each, for grep."""
+    wide = max(len(row["name"]) for row in rows)
+    for row in rows:
+        label = f"{row['name']:<{wide}}  "
+        if not sys.stdout.isatty():
+            yield f"{label}{row['description']}"
+            continue
+        wrapper = _wrapper(label)
+        wrapper.subsequent_indent = " " * len(label)
+        yield from wrapper.wrap(row["description"])
 
 
 def with_origins(text: str, origins: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -73,13 +105,13 @@ def finding(one: Finding) -> str:
     told = f"{one.place}: {one.message}"
     told += f" (and {counted(more, 'more parameter')})" if more > 0 else ""
     told += f" [{one.source}]" if one.source else ""
-    return "\n".join(_wrapper("").wrap(told))
+    return "\n".join(_wrapper("").wrap(visible(told)))
 
 
 def differing(found: Sequence[Difference], one: str, other: str) -> Iterator[str]:
     """A parameter a block: what either asks for."""
     for difference in found:
-        yield difference.name
+        yield visible(difference.name)
         for sign, name, side in (("-", one, difference.one), ("+", other, difference.other)):
             yield from _wrapper(f"  {sign} {name}: ").wrap(_side(side))
     yield f"{counted(len(found), 'parameter')} differ" if len(found) != 1 else "1 parameter differs"
@@ -100,7 +132,7 @@ def checks(found: Sequence[Check], rate: float) -> Iterator[str]:
     """What does not hold, one line each; then the count and the rate of false alarms."""
     for check in found:
         if check.verdict in ("off", "missing"):
-            yield from _wrapper("").wrap(f"{check.name}: {check.verdict}: {check.reason}")
+            yield from _wrapper("").wrap(visible(f"{check.name}: {check.verdict}: {check.reason}"))
     tally = {verdict: sum(check.verdict == verdict for check in found) for verdict in ("ok", "off", "missing", "")}
     told = ", ".join(f"{count} {verdict or 'not compared'}" for verdict, count in tally.items() if count)
     yield f"{counted(len(found), 'parameter')}: {told} (chance of any false alarm {rate:g})"

@@ -197,6 +197,9 @@ def _enter_curve(made: _Entries, name: str, run: Function) -> str:
             values = np.array(run(POINTS), dtype=np.float64)
     except Exception as error:  # whatever the user's code may raise
         return f"cannot be run on a tensor of float64: {_brief(error)}; {_INSTEAD}"
+    if np.isnan(values).any() and values.shape == POINTS.shape:
+        at = float(POINTS[np.isnan(values)][0])
+        return f"gives NaN, as at {at:.4g}: an activation is called with every number; {_INSTEAD}"
     try:
         alone = values.shape == POINTS.shape and by_element(run)
     except Exception:  # it takes one shape, and not another

@@ -26,6 +26,11 @@ def compiled(count: int) -> ModuleType | None:
     if count <= MANY:
         return None
     try:
+        import numba
+
+        if numba.config.DISABLE_JIT:
+            _log.info("%s values are drawn by NumPy, some twenty times slower: NUMBA_DISABLE_JIT is set", f"{count:,}")
+            return None
         from initpolicy.streams import compiled as backend
     except ImportError:
         _log.info(

@@ -64,19 +64,24 @@ def values_of_many(recipes: Sequence[Recipe], streams: Sequence[Stream], counts:
     The recipes may differ in nothing but scale, shift, least and most.
     """
     first, each = recipes[0], np.asarray(counts)
+    law, words_of_each = law_of(first), 2 if first.law == "normal" else 1
     keys = np.repeat(np.array([stream.key for stream in streams], np.uint64), each)
     ends = np.cumsum(each)
     places = np.arange(ends[-1]) - np.repeat(ends - each, each)
-    # In plane 0 alone: of a pair of normals the first is wanted, and both of its words.
-    x = law_of(first)(first_words(keys, places, first.draw, 2 if first.law == "normal" else 1))[0]
     scale, shift, least, most = (
         np.repeat(np.array(numbers, np.float32), each)
         for numbers in zip(
             *((recipe.scale, recipe.shift, recipe.least, recipe.most) for recipe in recipes), strict=True
         )
     )
-    y = shift + scale * x
-    return clamped(exp32(y) if first.exp else y, least, most)
+    out = np.empty(len(keys), np.float32)
+    for at in range(0, len(keys), _CACHED):
+        here = slice(at, at + _CACHED)
+        # In plane 0 alone: of a pair of normals the first is wanted, and both of its words.
+        x = law(first_words(keys[here], places[here], first.draw, words_of_each))[0]
+        y = shift[here] + scale[here] * x
+        out[here] = clamped(exp32(y) if first.exp else y, least[here], most[here])
+    return out
 
 
 def law_of(recipe: Recipe) -> Callable[[Word32], Float32]:

@@ -175,24 +175,28 @@ class _Sizes:
     low: int = 0
     high: int = 0
     """Sizes known to be too small and too large; 0: none yet."""
+    said: str = ""
+    """The last refusal: one that another size does not change is not about the size (an adaptive pool)."""
 
     def given(self) -> Given:
         spatial = 1 if len(self.shape) == 3 else 2
         return replace(_guess((*self.shape[:-spatial], *(self.size,) * spatial)), again=self._again)
 
     def _again(self, error: Exception) -> Given | None:
-        side = _too_large(str(error))
-        if side is None:
+        side, before = _too_large(str(error)), self.said
+        self.said = str(error)
+        if side is None or self.said == before:
             return None
         if side:
             self.high = self.size
         else:
             self.low = self.size
         self.size = (self.low + self.high) // 2 if self.high else 2 * self.low
-        return self.given() if self.low < self.size <= _LARGEST else None
+        return self.given() if self.low < self.size <= _LARGEST[len(self.shape)] else None
 
 
-_LARGEST = 1 << 16
+_LARGEST = {3: 1 << 16, 4: 1 << 11}
+"""By the number of axes, batch and channels included."""
 _PRODUCT = re.compile(r"\((?P<rows>\d+)x(?P<got>\d+) and (?P<wanted>\d+)x\d+\)")
 _FAKE_PRODUCT = re.compile(r"\[(?P<rows>\d+), (?P<got>\d+)\] X \[(?P<wanted>\d+), \d+\]")
 _VIEW = re.compile(r"shape '\[(?P<sizes>[-\d, ]+)\]' is invalid for input of size (?P<got>\d+)")

@@ -103,7 +103,7 @@ def _first_that_runs(
             failures.append(_Failure(each.found_by, "", str(error)))
         except Exception as error:  # the user's forward may raise anything
             failures.append(_Failure(each.found_by, kind, f"{type(error).__name__}: {_short(error)}"))
-            another = None if each.again is None else each.again(error)
+            another = None if each.again is None or kind == "real" else each.again(error)
             if another is not None:
                 tries.insert(0, (another, kind))
             elif isinstance(error, _NEEDS_VALUES) and each.real:
