@@ -253,3 +253,15 @@ def test_fullyshardeddataparallel_gathered_gives_one_processs_bytes(launched: La
         assert each["activations"] == {row.name: row.activation for row in audit.rows}
         assert total / 2 <= each["held"] <= total / 2 + 8  # it holds its part again, and some padding
         assert each["runs"]
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_a_model_sharded_on_meta_is_materialized_to_one_processs_bytes(launched: Launch, world: int) -> None:
+    """And is the model that the optimizer has known since it was on meta."""
+    twin = Mlp()
+    apply_policy(twin, "he_relu", seed=1, example_input={"shape": [2, 8]})
+    for each in seen(launched, world, "from meta"):
+        assert each["whole"] == shas(twin)
+        assert each["calls"] == 0
+        assert set(each["verdicts"]) in ({"ok"}, {"ok", ""})  # blank where a process has none of a bias's four rows
+        assert set(each["trained"]) >= {"up.weight", "down.weight", "head.1.weight"}

@@ -31,7 +31,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import initpolicy.apply
 from distributed.bench import STYLES, Mlp, one_of, policy_of, sha, shas
-from initpolicy import ApplyError, Audit, apply_policy, plan_policy, survey
+from initpolicy import ApplyError, Audit, apply_policy, materialize, plan_policy, survey
 from initpolicy.audit import audit_of
 from initpolicy.facts.shards import local_of
 from initpolicy.integrations.distributed import gathered
@@ -312,6 +312,23 @@ def fsdp1() -> Any:
     return found
 
 
+def from_meta() -> Any:
+    """Sharded while on meta, with an optimizer already; then memory and values in one pass."""
+    with torch.device("meta"):
+        model = Mlp()
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in (model.up, model.down, model.head, model):
+        fully_shard(layer, mesh=mesh)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with CommDebugMode() as calls:  # type: ignore[no-untyped-call]  # torch's
+        audit = materialize(model, "he_relu", seed=1, example_input=INPUT)
+    collectives, written, verdicts = calls.get_total_counts(), shas(model), sorted({row.verdict for row in audit.rows})
+    model(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+    changed = [name for name, value in shas(model).items() if value != written[name]]
+    return {"whole": written, "calls": collectives, "verdicts": verdicts, "trained": changed}
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 
@@ -319,7 +336,7 @@ def checks(world: int) -> dict[str, Check]:
     found = {style: same_weights(style) for style, (_, shape) in STYLES.items() if math.prod(shape) == world}
     if world > 1:
         found |= {"torch.nn.init": by_torch, "misplaced": misplaced, "drawn": drawn_here}
-        found |= {"seed": rank_0s_seed, "measured": measured}
+        found |= {"seed": rank_0s_seed, "measured": measured, "from meta": from_meta}
     if world == 4:
         found |= {"strided": strided}
     if world in (2, 4):
