@@ -51,8 +51,7 @@ def write(
         if problems:
             raise ApplyError(*(Problem(plan.policy.name, place, why) for place, why in problems))
 
-    targets = targets_of(plan, model)
-    with torch.no_grad(), _randomness_kept(targets), paused():
+    with paused(), torch.no_grad(), _randomness_kept(targets := targets_of(plan, model)):
         refuse([*unusable(targets), *gathered(targets, model), *shared(targets, model), *blank_buffers(targets, model)])
         chosen = [target for target in targets if target.written]
         prepared, problems = prepare(chosen, plan.initializers, seed)

@@ -66,7 +66,7 @@ def _check(a: Assignment, weights: Mapping[str, Tensor], level: float) -> Check:
         here = _without(here, part, a.facts.padding_idx)
         if part.law is None or not here.numel():
             continue
-        p, why = _held_against(part, part.law, here, _coarser(held.dtype, a.dtype))
+        p, why = _held_against(part, part.law, here, drawn=a.dtype)
         least = p if least is None else min(least, 1.0 if p is None else p)
         if why or (p is not None and p < level):
             shown = why or f"not distributed as {part.law.kind} (p = {p:.2g})"
@@ -88,10 +88,11 @@ def _strange(held: Tensor) -> str:
     return "" if held.is_floating_point() else str(held.dtype).removeprefix("torch.")
 
 
-def _coarser(held: torch.dtype, drawn: str) -> str:
-    """Values were rounded to both: that of the file, and that in which they were drawn."""
-    coarse = (str(held).removeprefix("torch."), drawn)
-    return next((dtype for dtype in ("bfloat16", "float16") if dtype in coarse), drawn)
+def _coarser(held: torch.dtype, drawn: str) -> tuple[str, bool]:
+    """(The coarser of the file's dtype and that of the draw, whether it was rounded to once more, past its bounds)."""
+    kept = str(held).removeprefix("torch.")
+    coarse = next((dtype for dtype in ("bfloat16", "float16") if dtype in (kept, drawn)), drawn)
+    return coarse, coarse != drawn
 
 
 def _without(here: Tensor, part: Part, row: int | None) -> Tensor:
@@ -106,11 +107,12 @@ def _label(a: Assignment, part: Part) -> str:
     return f"part {part.block.name.removeprefix(a.facts.key)}: " if len(a.parts) > 1 else ""
 
 
-def _held_against(part: Part, law: Law, here: Tensor, dtype: str) -> tuple[float | None, str]:
+def _held_against(part: Part, law: Law, here: Tensor, *, drawn: str) -> tuple[float | None, str]:
     """(p-value of the distribution test, what is off about moments and bounds)."""
     found = measure(here)
     scaled = law if here.numel() == part.block.numel else _thinned(law, part.block.numel, here.numel())
-    if judge(scaled, found, dtype) == "off":
+    dtype, again = _coarser(here.dtype, drawn)
+    if judge(scaled, found, dtype, through=again) == "off":
         return None, (
             f"mean {short(found.mean)}, std {short(found.std)}, from {short(found.min)} to {short(found.max)} "
             f"where mean {short(law.mean)}, std {short(law.std)} is asked"

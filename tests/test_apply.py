@@ -435,7 +435,7 @@ def test_all_that_cannot_be_written_is_named_at_once() -> None:
     model.b.requires_grad_(False)[0] = float("nan")  # type: ignore[operator]
     assert refusal(model, policy()) == (
         f"test: a: {META}\n"
-        "test: b: holds values that are not finite and would keep them: frozen; add a rule for it, "
+        "test: b: holds values that are not finite and would keep them: frozen; set frozen: init in the policy, "
         "or, if they are meant, set its attribute _no_reinit to True\n"
         f"test: c: {EXPANDED}"
     )
@@ -453,11 +453,12 @@ def test_all_that_cannot_be_written_is_named_at_once() -> None:
 )
 def test_pl20490_pl17627_what_would_stay_unusable_is_refused(options: dict[str, Any], status: str) -> None:
     """Memory that to_empty left and no rule fills ends as NaN in training; and no one trains on meta."""
+    remedy = "set frozen: init in the policy" if status == "frozen" else "add a rule for it"
     for value in ("nan", "inf", "-inf"):
         model = Holder(weight=torch.tensor([0.0, float(value)]))
         model.requires_grad_(status != "frozen")
         assert refusal(model, policy(**options)) == (
-            f"test: weight: holds values that are not finite and would keep them: {status}; add a rule for it, "
+            f"test: weight: holds values that are not finite and would keep them: {status}; {remedy}, "
             "or, if they are meant, set its attribute _no_reinit to True"
         )
         model.get_parameter("weight")._no_reinit = True  # type: ignore[attr-defined]
@@ -465,8 +466,7 @@ def test_pl20490_pl17627_what_would_stay_unusable_is_refused(options: dict[str, 
     model = Holder(weight=torch.zeros(2, device="meta"))
     model.requires_grad_(status != "frozen")
     assert refusal(model, policy(**options)) == (
-        f"test: weight: is on the meta device and would stay there: {status}; add a rule for it, "
-        "or give it values first"
+        f"test: weight: is on the meta device and would stay there: {status}; {remedy}, or give it values first"
     )
 
 

@@ -328,6 +328,18 @@ def test_without_numba_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog:
     assert torch.equal(model.weight.detach().flatten(), reference_uniform(1600))
 
 
+def test_where_numba_may_not_compile_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    monkeypatch.setattr(backends, "MANY", 1000)
+    with caplog.at_level(logging.INFO, "initpolicy"):
+        assert backends.compiled(1600) is None
+    assert caplog.messages == ["1,600 values are drawn by NumPy, some twenty times slower: NUMBA_DISABLE_JIT is set"]
+
+
 def reference_uniform(count: int) -> Tensor:
     low, high = streams.clamp(-1, 1, "float32")
     recipe = replace(Recipe(law="centred"), least=low, most=high)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import pty
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,28 @@ def batch():
 def draws():
     return nn.Linear(4, int(torch.ones(1).item()))
 
+def talks():
+    print("building")
+    return mlp(1)
+
+def leaves():
+    raise SystemExit(3)
+
+def sizes(n, m=1):
+    return nn.Linear(n, m)
+
+def no_batch():
+    raise ValueError("no data\\nhere")
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.add_module("red\\x1b[31m", nn.Linear(4, 4))
+
+    def forward(self, x):
+        return x
+
+built = nn.Linear(3, 3)
 number = 3
 """
 
@@ -46,6 +72,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "nets", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "broken.py").write_text("def mlp(:\n")
+    (tmp_path / "ends.py").write_text("raise SystemExit('bye')\n")
     return tmp_path
 
 
@@ -193,6 +221,94 @@ WRONG = {
         1,
         "he_relu: rules.linear_like.match.typ: unknown key; did you mean 'type'?",
     ),
+    "a file for a module": (
+        ("plan", "./nets:mlp", "he_relu"),
+        2,
+        "./nets:mlp: a module is named in full, from the folder that holds it: package.module:callable",
+    ),
+    "a module that does not parse": (
+        ("plan", "broken:mlp", "he_relu"),
+        2,
+        "broken:mlp: broken cannot be imported: SyntaxError: invalid syntax (broken.py, line 1)",
+    ),
+    "a module that ends the program": (
+        ("plan", "ends:mlp", "he_relu"),
+        2,
+        "ends:mlp: ends cannot be imported: SystemExit: bye",
+    ),
+    "a model that ends the program": (
+        ("plan", "nets:leaves", "he_relu", "--device", "cpu"),
+        2,
+        "nets:leaves could not be built: SystemExit: 3",
+    ),
+    "a model that is there already": (
+        ("plan", "nets:built", "he_relu"),
+        2,
+        "nets:built: is a Linear that is built already; name its class or a function that builds it",
+    ),
+    "an argument that is missing": (
+        ("plan", "nets:sizes", "he_relu"),
+        2,
+        "nets:sizes: missing a required argument: 'n'; arguments are given by --arg name=value",
+    ),
+    "an argument too many": (
+        ("plan", "nets:sizes", "he_relu", "--arg", "n=3", "--arg", "k=3"),
+        2,
+        "nets:sizes: got an unexpected keyword argument 'k'; arguments are given by --arg name=value",
+    ),
+    "an argument that is not YAML": (
+        ("plan", "nets:sizes", "he_relu", "--arg", "n=[3"),
+        2,
+        "--arg n=[3: is not YAML: expected ',' or ']', but got '<stream end>'",
+    ),
+    "an input of a negative size": (
+        ("plan", "nets:mlp", "he_relu", "--input", "-1,32"),
+        2,
+        "--input -1,32: a size must be from 0 to 2**31 - 1",
+    ),
+    "an input of a huge size": (
+        ("plan", "nets:mlp", "he_relu", "--input", "99999999999999999999,32"),
+        2,
+        "--input 99999999999999999999,32: a size must be from 0 to 2**31 - 1",
+    ),
+    "an input of no dtype": (
+        ("plan", "nets:mlp", "he_relu", "--input", "8,32:nn"),
+        2,
+        "--input 8,32:nn: torch has no dtype 'nn'; write int64, float32, bfloat16 or another of its",
+    ),
+    "an input that cannot be made": (
+        ("plan", "nets:mlp", "he_relu", "--input", "nets:no_batch"),
+        2,
+        "--input nets:no_batch: cannot be called: ValueError: no data here",
+    ),
+    "an override that is not YAML": (
+        ("plan", "nets:mlp", "he_relu", "seed=[3"),
+        2,
+        "seed=[3: is not YAML: expected ',' or ']', but got '<stream end>'",
+    ),
+    "an override of nothing": (
+        ("plan", "nets:mlp", "he_relu", "rules.linear_like.init.weight=${none}"),
+        2,
+        "rules.linear_like.init.weight=${none}: Interpolation key 'none' not found",
+    ),
+    "two policies, both wrong": (
+        ("diff", "he_rleu", "xavier_norml", "nots:mlp"),
+        1,
+        (
+            "he_rleu: no preset has this name, and it is no path of a .yaml file; did you mean 'he_relu'?\n"
+            "xavier_norml: no preset has this name, and it is no path of a .yaml file; did you mean 'xavier_normal'?"
+        ),
+    ),
+    "one standard input for two": (
+        ("diff", "-", "-", "nets:mlp"),
+        2,
+        "-: standard input is read once; give the other policy as a file",
+    ),
+    "a file for a model": (
+        ("verify", "nets.py", "he_relu"),
+        2,
+        "nets.py holds names and numbers only: say of which --model they are",
+    ),
     "a bare checkpoint": (
         ("verify", "weights.pt", "he_relu"),
         2,
@@ -210,6 +326,69 @@ def test_wrong_use_in_a_line_without_a_traceback(words: tuple[str, ...], status:
 def test_a_traceback_where_it_is_asked_for() -> None:
     result = run("plan", "nets:mlp", "he_rleu", "--debug")
     assert isinstance(result.exception, ip.PolicyError)
+
+
+GIVEN = {
+    "nothing": ("", "policy: is empty; a policy is a mapping with 'rules'"),
+    "a number": ("3", "policy: a policy is a mapping with 'rules'; this file holds '3'"),
+    "no rules": ("{}", "policy: rules: is required: a mapping of rule names to rules"),
+    "no YAML": ("a: b: c", "policy: line 1, column 5: is not YAML: mapping values are not allowed here"),
+    "a loop": ("a: &a {b: *a}", "policy: line 1, column 4: an anchor here holds an alias of itself"),
+    "deep": ("- " * 20_000, "policy: is nested more than 50 deep"),
+    "code": (
+        "rules: !!python/name:os.system {}",
+        "policy: line 1, column 8: the tag !!python/name:os.system has no place in a policy",
+    ),
+    "no such preset": (
+        "defaults: [he_rleu]",
+        "policy: defaults.0: no policy 'he_rleu' beside policy.yaml; did you mean 'he_relu'?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("words", [("show", "-"), ("plan", "nets:mlp", "-")], ids=lambda words: words[0])
+def test_standard_input_is_read_as_a_file_is(words: tuple[str, ...], given: str, message: str) -> None:
+    assert refused(*words, status=1, given=given) == message
+
+
+def test_standard_input_may_extend_a_preset() -> None:
+    made = said("plan", "nets:mlp", "-", "seed=5", "--json", given="defaults: [he_relu]\n")
+    assert made == said("plan", "nets:mlp", "he_relu", "seed=5", "--json")
+
+
+def test_a_file_keeps_its_name_under_overrides(folder: Path) -> None:
+    (folder / "conf").mkdir()
+    (folder / "conf" / "mine.yaml").write_text("rules: {all: {init: {'*': 0}}}\n")
+    plain, changed = (
+        json.loads(said("plan", "nets:mlp", "conf/mine.yaml", *overrides, "--json"))["header"]
+        for overrides in ((), ("unused=ignore",))
+    )
+    assert plain["policy"] == "mine"
+    assert changed == plain
+
+
+def test_what_a_model_prints_is_not_in_the_output() -> None:
+    result = run("plan", "nets:talks", "he_relu", "--input", "8,32", "--json")
+    assert (result.exit_code, result.stderr) == (0, "building\n")
+    assert len(json.loads(result.stdout)["rows"]) == 4
+
+
+def test_a_hydra_config_without_a_model(folder: Path) -> None:
+    (folder / "conf").mkdir()
+    (folder / "conf" / "main.yaml").write_text("number: 3\nopen: ???\nlost: ${nowhere}\n")
+    words = ("plan", "main", "he_relu", "--config-dir", "conf", "--model-key")
+    assert refused(*words, "number", status=2) == "--model-key number: has no _target_, which says what to build"
+    assert refused(*words, "open", status=2) == "--model-key open: Missing mandatory value: open"
+    assert refused(*words, "lost", status=2) == "--model-key lost: Interpolation key 'nowhere' not found"
+
+
+def test_escapes_in_names_do_not_reach_the_terminal() -> None:
+    told = said("diff", "simple_normal", "constant", "nets:Odd", status=1)
+    assert told.splitlines()[0] == r"red\x1b[31m.weight"
+    assert refused("plan", "nets:mlp", "he_relu", "\x1b[31m", status=2) == (
+        r"\x1b[31m: an override is key=value or ~key, as in seed=3"
+    )
 
 
 # --- lint, diff, verify --------------------------------------------------------------------------
@@ -232,6 +411,18 @@ def test_lint_reads_a_broken_policy_to_its_end() -> None:
     broken = "rules: {a: {init: {weight: nromal}}, b: {match: {tpye: Linear}, init: {weight: 0}}}"
     told = json.loads(said("lint", "-", "nets:mlp", "--json", given=broken, status=1))
     assert [one["place"] for one in told] == ["rules.b.match.tpye"]
+
+
+def test_lint_without_a_model_knows_the_initializers() -> None:
+    spec = "rules: {a: {init: {weight: nromal, bias: {name: normal, sdt: 1}}}}"
+    assert said("lint", "-", given=spec, status=1) == (
+        "rules.a.init.weight: unknown initializer 'nromal'; did you mean 'normal'?\n"
+        "rules.a.init.bias.sdt: is unknown; did you mean 'std'?\n"
+    )
+
+
+def test_lint_names_a_policy_that_is_not_there() -> None:
+    assert said("lint", "none.yaml", status=1) == "none.yaml: no such file\n"
 
 
 def test_mlcommons_logging220_80_diff_ends_with_1_where_two_policies_differ() -> None:
@@ -271,6 +462,67 @@ def save(tensors: dict[str, Any], path: Path) -> None:
         torch.save({"state_dict": tensors}, path)
 
 
+class Code:
+    """What a file must not be able to do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("done",)
+
+
+SAFE = "where only tensors and plain containers are read, as code can hide in others; save model.state_dict()"
+NAMES = "(0.weight, 0.bias, 2.weight and 3 more)"
+CHECKPOINTS: dict[str, tuple[Any, str]] = {
+    "nothing": (b"", "w.pt: cannot be read: it is damaged, or no file of weights (EOFError)"),
+    "code": (
+        {"state_dict": Code()},
+        f"w.pt: cannot be read: it holds posix.mkdir, {SAFE}",
+    ),
+    "a pickle": (
+        pickle.dumps(Code(), protocol=2),
+        f"w.pt: cannot be read: it holds posix.mkdir, {SAFE}",
+    ),
+    "a model": (
+        nn.Linear(3, 3),
+        f"w.pt: cannot be read: it holds torch.nn.modules.linear.Linear, {SAFE}",
+    ),
+    "a list": ([1], "w.pt: holds no tensors by name; it is a list; save model.state_dict() or {'state_dict': it}"),
+    "empty": ({}, "w.pt: holds no tensors by name; it is empty; save model.state_dict() or {'state_dict': it}"),
+    "under another key": (
+        {"weights": {"0.weight": torch.zeros(3)}, "step": 3},
+        "w.pt: holds no tensors by name; its keys are weights, step; save model.state_dict() or {'state_dict': it}",
+    ),
+    "another model's": (
+        {"head.weight": torch.zeros(3)},
+        f"w.pt: has none of the model's parameters {NAMES} but head.weight; it is of another --model",
+    ),
+    "a wrapper's": (
+        {"module.2.bias": torch.zeros(64)},
+        f"w.pt: has none of the model's parameters {NAMES} but module.2.bias; say --prefix module",
+    ),
+}
+
+
+@pytest.mark.parametrize(("held", "message"), CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_what_is_no_checkpoint_of_the_model(folder: Path, held: Any, message: str) -> None:
+    if isinstance(held, bytes):
+        (folder / "w.pt").write_bytes(held)
+    else:
+        torch.save(held, folder / "w.pt")
+    words = ("verify", "w.pt", "he_relu", "--model", "nets:mlp", "--input", "8,32")
+    assert refused(*words, status=2) == message
+    assert not (folder / "done").exists()
+
+
+def test_a_prefix_is_taken_away(folder: Path) -> None:
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+    ip.apply_policy(model, "he_relu", seed=1, example_input=torch.zeros(2, 32))
+    weights = {f"net.model.{name}": tensor for name, tensor in model.state_dict().items()}
+    save({**weights, "loss.weight": torch.zeros(3)}, folder / "w.pt")
+    words = ("verify", "w.pt", "he_relu", "--model", "nets:mlp", "--arg", "depth=1", "--input", "8,32")
+    for prefix in ("net.model", "net.model."):
+        assert said(*words, "--prefix", prefix) == "4 parameters: 4 ok (chance of any false alarm 0.001)\n"
+
+
 def test_verify_a_model_as_its_constructor_leaves_it() -> None:
     torch.manual_seed(0)
     assert said("verify", "nets:mlp", "torch_default").startswith("6 parameters: 6 ok")
@@ -300,3 +552,105 @@ def test_the_installed_program_in_a_pipe(folder: Path) -> None:
 def test_help_shows_an_example(command: str) -> None:
     text = " ".join(said(command, "--help").split())
     assert f"Example: initpolicy {command}" in text
+
+
+PROGRAM = Path(sys.executable).with_name("initpolicy")
+
+
+@pytest.mark.parametrize("words", [("list",), ("schema",), ("show", "he_relu", "--json")], ids=lambda words: words[0])
+def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...]) -> None:
+    """Ended in silence, with the status that a shell gives a program that SIGPIPE ends."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([PROGRAM, *words], stdout=writing, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_streams_that_are_closed_or_full() -> None:
+    shell = {
+        "list >&-": (0, ""),
+        "list > /dev/full": (2, "standard output: cannot be written: No space left on device\n"),
+        "show - <&-": (2, "-: standard input is closed; pipe a policy's YAML into it\n"),
+    }
+    for words, expected in shell.items():
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"'{PROGRAM}' {words}"], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert (done.returncode, done.stderr) == expected, words
+
+
+def on_a_terminal(words: tuple[str, ...], **environment: str) -> str:
+    """What the program writes to a terminal, of either stream."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [PROGRAM, *words], stdout=theirs, stderr=theirs, env={**os.environ, **environment}
+    ) as process:
+        os.close(theirs)
+        told = b""
+        try:
+            while part := os.read(ours, 4096):
+                told += part
+        except OSError:  # Linux's word for its end
+            pass
+        process.wait(120)
+    os.close(ours)
+    return told.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_terminals_width_is_kept_and_no_colour_is_used(columns: int) -> None:
+    told = on_a_terminal(("list",), COLUMNS=str(columns), NO_COLOR="1", TERM="xterm-256color")
+    assert "\x1b" not in told
+    assert columns - 20 < max(map(len, told.splitlines())) <= columns
+    assert " ".join(told.split()).count("He for what feeds a rectifier, Xavier for the rest, zero biases.") == 1
+    wrong = on_a_terminal(("lits",), COLUMNS=str(columns), NO_COLOR="1", TERM="xterm-256color")
+    assert "\x1b" not in wrong
+    assert "No such command 'lits'" in wrong
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_table_is_as_wide_as_asked(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    plan = said("plan", "nets:mlp", "he_relu", "--input", "8,32")
+    lint = said("lint", "simple_normal", "nets:sigmoid", "--input", "8,32", status=1)
+    assert max(map(len, [*plan.splitlines(), *lint.splitlines()])) <= columns
+
+
+COMPLETED: dict[str, tuple[Mapping[str, str], set[str]]] = {
+    "commands": ({"COMP_WORDS": "initpolicy li", "COMP_CWORD": "1"}, {"list", "lint"}),
+    "presets": ({"COMP_WORDS": "initpolicy show he_", "COMP_CWORD": "2"}, {"he_leaky_relu", "he_relu", "he_uniform"}),
+    "a second": ({"COMP_WORDS": "initpolicy diff he_relu xavier_t", "COMP_CWORD": "3"}, {"xavier_tanh"}),
+    "after a model": ({"COMP_WORDS": "initpolicy plan nets:mlp xavier_t", "COMP_CWORD": "3"}, {"xavier_tanh"}),
+    "options": ({"COMP_WORDS": "initpolicy verify a b --fa", "COMP_CWORD": "4"}, {"--false-alarms"}),
+}
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED.values(), ids=COMPLETED)
+def test_completion(typed: Mapping[str, str], completed: set[str]) -> None:
+    asked = {**os.environ, **typed, "_INITPOLICY_COMPLETE": "complete_bash"}
+    done = subprocess.run([PROGRAM], env=asked, capture_output=True, text=True, timeout=120, check=True)
+    assert set(done.stdout.split()) == completed
+
+
+def test_the_shells_script_is_shown() -> None:
+    done = subprocess.run(
+        [PROGRAM, "--show-completion", "bash"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "_INITPOLICY_COMPLETE=complete_bash" in done.stdout
+
+
+def test_questions_about_policies_bring_no_torch() -> None:
+    """They are answered in the time that Python and OmegaConf take."""
+    program = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from initpolicy.cli.app import app\n"
+        "for words in (['--help'], ['list'], ['show', 'he_relu', 'seed=3'], ['schema'], ['lint', 'he_relu']):\n"
+        "    assert CliRunner().invoke(app, words).exit_code == 0, words\n"
+        "    print(*words, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == [
+        "--help False", "list False", "show he_relu seed=3 False", "schema False", "lint he_relu False",
+    ]  # fmt: skip

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from initpolicy import PlanError, survey
 from initpolicy.facts.dataflow import CannotTrace, Traced, trace
 from initpolicy.facts.dataflow.graph import Graph, Taint
 from initpolicy.facts.dataflow.inputs import as_call, candidates
@@ -458,6 +459,21 @@ def test_lazy_parameters_are_named() -> None:
     assert str(error.value) == (
         "uninitialized (lazy) parameters: 0.weight, 0.bias; run the model once on real data before tracing it"
     )
+
+
+@pytest.mark.parametrize(
+    ("example", "why"),
+    [
+        ({"shape": [-1, 4]}, "RuntimeError: Trying to create tensor with negative dimension -1: [-1, 4]"),
+        ({"shape": [1, 4], "dtype": "flaot32"}, "AttributeError: module 'torch' has no attribute 'flaot32'"),
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+    ],
+    ids=["shape", "dtype", "function"],
+)
+def test_an_example_that_cannot_be_made(example: Any, why: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        survey(nn.Linear(4, 4), example)
+    assert str(caught.value) == f"survey: example_input: cannot be made: {why}"
 
 
 def test_a_forward_that_fails_is_quoted() -> None:

@@ -240,12 +240,15 @@ def test_all_that_has_no_rule_is_named_and_all_stays_on_meta() -> None:
     model[4].weight._no_reinit = True
     asked = policy({"weight": 0.5, "bias": "keep"}, exclude=[{"name": "^2$"}])
     asked["rules"]["all"]["match"] = {"not": {"name": "^3$"}}
-    stay = "is on the meta device and would stay there: {}; add a rule for it, or give it values first"
+    stay = "is on the meta device and would stay there: {}; {}, or give it values first"
+    remedy = {"frozen": "set frozen: init in the policy"}
     status = {
         "0.bias": "kept", "1.weight": "frozen", "1.bias": "frozen", "2.weight": "excluded", "2.bias": "excluded",
         "3.weight": "unmatched", "3.bias": "unmatched", "4.weight": "skipped", "4.bias": "kept",
     }  # fmt: skip
-    assert refused(model, asked) == "\n".join(f"test: {name}: {stay.format(word)}" for name, word in status.items())
+    assert refused(model, asked) == "\n".join(
+        f"test: {name}: {stay.format(word, remedy.get(word, 'add a rule for it'))}" for name, word in status.items()
+    )
 
 
 def test_parameters_buffers_and_what_lies_in_memory_are_refused_together() -> None:

@@ -82,7 +82,7 @@ def shell(line: str, folder: Path) -> str:
     if program == "make":
         return ""
     assert program in ("python", "initpolicy"), line
-    words = arguments if program == "python" else ["-m", "initpolicy.cli.app", *arguments]
+    words = arguments if program == "python" else ["-m", "initpolicy", *arguments]
     done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or (program == "initpolicy" and done.returncode == 1 and not done.stderr), done.stderr
     return re.sub(r"^\[[\d-]+ [\d:,]+\]", "[…]", done.stdout, flags=re.M)

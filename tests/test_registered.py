@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from initpolicy import InitPolicyError, PlanError, apply_policy, plan_policy, survey
 from initpolicy.facts.find import Found, find_signals
+from initpolicy.facts.recognize import POINTS
 from initpolicy.facts.registered import Registered, register
 from initpolicy.facts.sequential import find_in_sequentials
 from initpolicy.records import Activation
@@ -495,6 +496,10 @@ MISTAKES: list[tuple[Mapping[Any, Any], str]] = [
     (
         {"a": lambda x: x.reshape(426) ** 3},
         f"'a': is not elementwise: it must give one number for each, by that number alone; {CLASS}",
+    ),
+    (
+        {"a": torch.sqrt},
+        f"'a': gives NaN, as at {float(POINTS[0]):.4g}: an activation is called with every number; {CLASS}",
     ),
     (
         {"a": lambda x: x.no_such()},

@@ -163,7 +163,7 @@ def test_what_a_law_does_to_its_draws_costs_nothing() -> None:
 
 # --- nothing stays without values ----------------------------------------------------------------
 
-WHY = "has no values, as skip_default_init() left them out: {}; add a rule for it"
+WHY = "has no values, as skip_default_init() left them out: {}; {}"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,8 @@ def test_a_parameter_that_no_rule_writes_is_an_error(options: dict[str, Any], st
     if status == "skipped":
         for param in model.parameters():
             param._no_reinit = True  # type: ignore[attr-defined]
-    message = "\n".join(f"test: {name}: {WHY.format(status)}" for name in ("weight", "bias"))
+    remedy = "set frozen: init in the policy" if status == "frozen" else "add a rule for it"
+    message = "\n".join(f"test: {name}: {WHY.format(status, remedy)}" for name in ("weight", "bias"))
     assert refusal(model, policy(**options)) == message
     with pytest.raises(ApplyError) as caught:
         materialize(model, policy(**options))

@@ -128,3 +128,47 @@ def test_p_values_of_right_weights_are_uniform() -> None:
     draws = np.random.default_rng(5).normal(size=(200, 500))
     p = [kolmogorov(each, law) for each in draws]
     assert stats.kstest(p, "uniform").pvalue > 1e-4
+
+
+# --- what weights can be --------------------------------------------------------------------------
+
+KINDS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "sparse": (lambda values: values.to_sparse(), "is sparse_coo, which is not compared with a law"),
+    "meta": (lambda values: values.to("meta"), "is on the meta device, which is not compared with a law"),
+    "complex": (lambda values: values.to(torch.complex64), "is complex64, which is not compared with a law"),
+    "integer": (lambda values: values.to(torch.int32), "is int32, which is not compared with a law"),
+    "another shape": (lambda values: values[:3], "has shape (3, 96), the model's has (48, 96)"),
+}
+
+
+@pytest.mark.parametrize(("changed", "reason"), KINDS.values(), ids=KINDS)
+def test_tensors_that_no_law_speaks_of(changed: Callable[[Tensor], Tensor], reason: str) -> None:
+    model, plan = plan_for("normal")
+    (check,) = verify(plan, {"weight": changed(model.get_parameter("weight").detach())})
+    assert (check.verdict, check.reason) == ("off", reason)
+
+
+@pytest.mark.parametrize("kept", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("spec", [0.3, {"name": "trunc_normal", "std": 0.02}], ids=["constant", "truncated"])
+def test_a_file_of_another_precision(spec: Any, kept: torch.dtype) -> None:
+    model, plan = plan_for(spec)
+    ip.apply_policy(model, plan.policy, seed=11)
+    (check,) = verify(plan, {"weight": model.get_parameter("weight").detach().to(kept)})
+    assert (check.verdict, check.reason) == ("ok", "")
+
+
+def test_a_table_of_nothing_but_padding() -> None:
+    model = nn.Embedding(1, 4, padding_idx=0)
+    plan = ip.plan_policy(model, {"name": "mine", "rules": {"all": {"init": {"weight": "normal"}}}}, seed=3)
+    (check,) = verify(plan, dict(model.named_parameters()))
+    assert (check.verdict, check.reason) == ("ok", "")
+
+
+def test_memory_can_be_resized_afterwards() -> None:
+    """As FSDP does; torch refuses it once ``numpy()`` has shown the memory."""
+    model, plan = plan_for("normal", torch.float64)
+    ip.apply_policy(model, plan.policy, seed=11)
+    weight = model.get_parameter("weight")
+    (check,) = verify(plan, {"weight": weight})
+    assert check.verdict == "ok"
+    assert weight.untyped_storage().resizable()

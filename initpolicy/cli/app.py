@@ -111,7 +111,10 @@ def show(policy: PolicyName, overrides: Overrides = None, json: Json = False, de
 
     with _reported(debug):
         config = configured(policy, overrides or ())
-        load_policy(config) if policy == "-" else policy_of(policy, overrides or ())  # says all that is wrong with it
+        if policy == "-":  # either says all that is wrong with it
+            load_policy(config)
+        else:
+            policy_of(policy, overrides or ())
         files = () if policy == "-" else files_of(policy)
         origins = {
             str(rule): [str(path) for path, rules in files if rule in rules] for rule in (config.get("rules") or {})

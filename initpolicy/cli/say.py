@@ -80,11 +80,14 @@ def listed(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     wide = max(len(row["name"]) for row in rows)
     for row in rows:
         label = f"{row['name']:<{wide}}  "
-        if not sys.stdout.isatty():
+        if sys.stdout is None or not sys.stdout.isatty():
             yield f"{label}{row['description']}"
             continue
         wrapper = _wrapper(label)
-        wrapper.subsequent_indent = " " * len(label)
+        if 2 * len(label) <= wrapper.width:
+            wrapper.subsequent_indent = " " * len(label)
+        else:  # no room for two columns
+            wrapper.initial_indent = f"{row['name']}  "
         yield from wrapper.wrap(row["description"])
 
 

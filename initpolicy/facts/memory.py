@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from initpolicy.facts.shards import local_of
@@ -25,6 +25,8 @@ def overlaps_itself(tensor: Tensor) -> bool:
 
     A few layouts that weave without touching (``as_strided``) count as overlapping, too.
     """
+    if tensor.is_contiguous():
+        return False
     reached = 0
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride <= reached:
@@ -38,16 +40,39 @@ def overlapping(tensors: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
 
     Of a sharded tensor, those of this process's shard.
     """
-    boxes: defaultdict[torch.device, list[_Box]] = defaultdict(list)
-    for index, tensor in enumerate(map(local_of, tensors)):
+    spans: defaultdict[torch.device, list[tuple[int, int, int]]] = defaultdict(list)
+    local = [local_of(tensor) for tensor in tensors]
+    for index, tensor in enumerate(local):
         if _has_bytes(tensor):
-            boxes[tensor.device].append(_Box.of(index, tensor))
-    for here in boxes.values():
+            start = tensor.data_ptr()
+            spans[tensor.device].append((start, start + _reach(tensor), index))
+    for here in spans.values():
         open_: list[_Box] = []
-        for box in sorted(here, key=lambda box: box.start):
+        for index in _crowded(here):
+            box = _Box.of(index, local[index])
             open_ = [other for other in open_ if other.stop > box.start]
             yield from (_ordered(other.index, box.index) for other in open_ if other.meets(box))
             open_.append(box)
+
+
+def _reach(tensor: Tensor) -> int:
+    """Bytes from the first to the end of the last, of a tensor that has some."""
+    if tensor.is_contiguous():
+        return tensor.nbytes
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return (sum((n - 1) * step for n, step in steps) + 1) * tensor.element_size()
+
+
+def _crowded(spans: list[tuple[int, int, int]]) -> list[int]:
+    """Of (start, stop, index) the indices of those that meet another's span, by rising start."""
+    table = np.array(spans, np.uint64)
+    table = table[np.lexsort((table[:, 2], table[:, 0]))]
+    reached = np.maximum.accumulate(table[:, 1])
+    meets = table[1:, 0] < reached[:-1]
+    met = np.zeros(len(table), bool)
+    met[1:] = meets
+    met[:-1] |= meets  # and so the first of each run, with all up to the last that any of it reaches
+    return table[met, 2].tolist()  # type: ignore[no-any-return]  # a list of integers
 
 
 def _ordered(one: int, other: int) -> tuple[int, int]:
@@ -55,7 +80,7 @@ def _ordered(one: int, other: int) -> tuple[int, int]:
 
 
 def _has_bytes(tensor: Tensor) -> bool:
-    if is_lazy(tensor) or type(tensor.detach()) is not Tensor:
+    if type(tensor) is not nn.Parameter and (is_lazy(tensor) or type(tensor.detach()) is not Tensor):
         return False
     return tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
 

@@ -41,14 +41,16 @@ def _orthonormal(gauss: Float32, gain: float) -> Float32:
     # LAPACK reads columns, each in one run, in memory as torch aligns it, on which the bytes depend.
     turned = given if rows < columns else given.mT
     tall = torch.empty(turned.shape, dtype=torch.float32).copy_(turned).mT
+    scales = torch.empty(tall.shape[:-2] + tall.shape[-1:], dtype=torch.float32)
+    size = torch.tensor(gain, dtype=torch.float32)
     with one_thread():
-        reflected, scales = torch.geqrf(tall)
-        size = torch.tensor(gain, dtype=torch.float32)
-        factors = torch.where(reflected.diagonal(dim1=-2, dim2=-1) < 0, -size, size)
-        q = torch.linalg.householder_product(reflected, scales)
-        q *= factors.unsqueeze(-2)
-        made = (q.mT if rows < columns else q).contiguous()
-    return made.numpy().reshape(gauss.shape)
+        torch.geqrf(tall, out=(tall, scales))  # reflections below R, in place
+        factors = torch.where(tall.diagonal(dim1=-2, dim2=-1) < 0, -size, size)
+        torch.linalg.householder_product(tall, scales, out=tall)  # Q
+        tall *= factors.unsqueeze(-2)
+        made = (tall.mT if rows < columns else tall).contiguous()
+    found: Float32 = made.numpy()
+    return found.reshape(gauss.shape)
 
 
 _lapack = threading.Lock()
@@ -114,16 +116,17 @@ def _orthogonal_law(block: Block, a: Arguments) -> Law:
 
 
 def _orthogonal(stream: Stream, block: Block, a: Arguments) -> Float32:
-    return _orthogonals([stream], block, a)[0]
+    made: Float32 = _orthogonals([stream], block, a)[0]
+    return made
 
 
 def _orthogonals(known: Sequence[Stream], block: Block, a: Arguments) -> Float32:
     rows, columns = _flat(block)
-    gauss = backends.values_of_many(_NORMAL, known, block.numel).reshape(-1, rows, columns)
+    gauss = backends.values_of_many(_NORMAL, known, block.numel).reshape(len(known), rows, columns)
     # Side by side, a matrix must lie as it would by itself for its bytes to be the same.
     step = 1 if rows % _ALIGNED or columns % _ALIGNED else len(gauss)
     made = [_orthonormal(gauss[at : at + step], a["gain"]) for at in range(0, len(gauss), step)]
-    return (made[0] if len(made) == 1 else np.concatenate(made)).reshape(-1, *block.shape)
+    return (made[0] if len(made) == 1 else np.concatenate(made)).reshape(len(known), *block.shape)
 
 
 def _per_group(block: Block) -> tuple[int, int]:

@@ -146,7 +146,7 @@ def _shared(targets: list[Target], lost: Sequence[Lost]) -> Iterator[tuple[str, 
     for group in together.values():
         for index, (name, tensor) in enumerate(group):
             for other, before in group[:index]:
-                if name != other and _span(tensor)[0] < _span(before)[1] and _span(before)[0] < _span(tensor)[1]:
+                if _span(tensor)[0] < _span(before)[1] and _span(before)[0] < _span(tensor)[1]:
                     yield name, f"shares memory with {other}; make them one parameter, or give each its own by clone()"
                     break
 

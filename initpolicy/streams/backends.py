@@ -11,7 +11,7 @@ import numpy as np
 
 from initpolicy.streams import recipes
 from initpolicy.streams.arithmetic import Float32
-from initpolicy.streams.blocks import PLANE, Stream
+from initpolicy.streams.blocks import BLOCK, PLANE, Stream
 
 __all__ = ["MANY", "compiled", "values", "values_of_many"]
 
@@ -50,7 +50,11 @@ def values(recipe: recipes.Recipe, stream: Stream, start: int, stop: int) -> Flo
 
 def values_of_many(recipe: recipes.Recipe, streams: Sequence[Stream], count: int) -> Float32:
     """(streams, count): the first elements under each."""
-    if "initpolicy.streams.compiled" in sys.modules or count > PLANE:
+    backend = sys.modules.get("initpolicy.streams.compiled")
+    if backend is not None and count <= BLOCK:
+        found: Float32 = backend.values_of_many(recipe, streams, count)
+        return found
+    if backend is not None or count > PLANE:
         return np.stack([values(recipe, stream, 0, count) for stream in streams])
-    recipes_, counts = [recipe] * len(streams), [count] * len(streams)
-    return recipes.values_of_many(recipes_, streams, counts).reshape(len(streams), count)
+    many = len(streams)
+    return recipes.values_of_many([recipe] * many, streams, [count] * many).reshape(many, count)

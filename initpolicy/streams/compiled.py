@@ -22,7 +22,18 @@ from initpolicy.streams import arithmetic, inverse
 from initpolicy.streams.blocks import BLOCK, PLANE, Stream
 from initpolicy.streams.recipes import Recipe
 
-__all__ = ["KINDS", "Jobs", "Tables", "draw", "draw_and_measure", "jobs_for", "read_back", "tables", "values"]
+__all__ = [
+    "KINDS",
+    "Jobs",
+    "Tables",
+    "draw",
+    "draw_and_measure",
+    "jobs_for",
+    "read_back",
+    "tables",
+    "values",
+    "values_of_many",
+]
 
 KINDS = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
 """How the numbers lie in memory."""
@@ -585,6 +596,16 @@ def read_back(jobs: Jobs, size: int, first: int, last: int) -> NDArray[np.uint8]
     """The bytes that lie where the jobs [first, last) wrote, of elements of ``size`` bytes."""
     out = np.empty(int(jobs[first:last, 2].sum()) * size, np.uint8)
     _read_back_kernel(jobs, size, first, last, out)
+    return out
+
+
+def values_of_many(recipe: Recipe, streams: Sequence[Stream], count: int) -> NDArray[np.float32]:
+    """(streams, count): the first elements under each, of one block at most."""
+    out = np.empty((len(streams), count), np.float32)
+    if count:
+        start = out.ctypes.data
+        jobs = np.array([(start + 4 * at * count, 0, count, s.key, 0) for at, s in enumerate(streams)], np.uint64)
+        draw(jobs, tables([(recipe, "float32")]), 0, len(jobs))
     return out
 
 

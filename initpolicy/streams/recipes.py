@@ -22,6 +22,9 @@ from initpolicy.streams.rounding import clamped
 
 __all__ = ["Recipe", "values", "values_of_many"]
 
+_CACHED = 8192
+"""Elements of many tensors that are drawn at a time: more of them leave the cache."""
+
 LawName = Literal[
     "constant", "uniform01", "centred", "normal", "truncated", "exponential", "bernoulli", "poisson"
 ]  # fmt: skip

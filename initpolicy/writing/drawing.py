@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from initpolicy.streams import BLOCK, Recipe, Stream, tensors
 from initpolicy.streams.backends import compiled
 from initpolicy.writing.pieces import Piece, flat_indices, run_of
 
-__all__ = ["CHUNK", "Order", "Told", "draw_all", "in_order", "workers"]
+__all__ = ["CHUNK", "Order", "Told", "draw_all", "in_order", "read_small", "workers"]
 
 CHUNK = 16 * BLOCK
 """Elements that are drawn at a time: bounds the memory, and no value depends on it."""
@@ -39,6 +39,8 @@ _SMALL = 4096
 """Tensors of up to so many elements are drawn several at a time,"""
 _BATCH = 2**17
 """up to so many elements."""
+_READ = 256
+"""Tensors that are read back at a time, where all were made already."""
 
 _log = logging.getLogger("initpolicy")
 
@@ -69,20 +71,22 @@ class Order:
 
 def draw_all(orders: Sequence[Order], told: Told = lambda name, count: None) -> dict[str, Measure]:
     """Write all, and measure those that lie in one run of this machine's memory as they are written."""
-    random = sum(order.memory.numel() for order in orders if order.recipe.law != "constant")
+    random = sum(order.piece.memory.numel() for order in orders if order.recipe.law != "constant")
     backend = compiled(random)
     found: dict[str, Measure] = {}
-    direct = [order for order in orders if order.memory.device.type == "cpu" and order.memory.is_contiguous()]
-    kept = set(map(id, direct))
+    direct: list[Order] = []
+    others: list[Order] = []
+    for order in orders:
+        memory = order.piece.memory
+        (direct if memory.is_cpu and memory.is_contiguous() else others).append(order)
     with workers() as (pool, threads):
         if backend is None:
             found.update(_by_reference(direct, pool, threads, told))
         else:
             found.update(_by_kernels(backend, direct, pool, told))
-        for order in orders:
-            if id(order) not in kept:
-                _elsewhere(order, backend)
-                told(order.name, order.memory.numel())
+        for order in others:
+            _elsewhere(order, backend)
+            told(order.name, order.memory.numel())
     return found
 
 
@@ -130,32 +134,37 @@ def _by_kernels(
     backend: ModuleType, orders: Sequence[Order], pool: ThreadPoolExecutor | None, told: Told
 ) -> Iterator[tuple[str, Measure]]:
     """Straight into memory, block by block on all threads, and small tensors by the hundred."""
-    known = backend.tables([(order.recipe, _dtype(order.memory)) for order in orders])
+    rows: dict[tuple[int, torch.dtype], int] = {}  # one recipe may stand in many orders
+    recipes: list[tuple[Recipe, str]] = []
     small: list[tuple[int, Order]] = []
-    joined: list[_Joined] = []
-    for row, order in enumerate(orders):
-        if order.memory.numel() <= _SMALL and order.measured:
-            small.append((row, order))
-        else:
-            joined.append(_Joined(backend, known, row, order))
+    large: list[tuple[int, Order]] = []
+    for order in orders:
+        memory = order.piece.memory
+        key = id(order.recipe), memory.dtype
+        row = rows.get(key, -1)
+        if row < 0:
+            row = rows[key] = len(recipes)
+            recipes.append((order.recipe, _dtype(memory)))
+        (small if order.measured and memory.numel() <= _SMALL else large).append((row, order))
+    known = backend.tables(recipes)
+    joined = [_Joined(backend, known, row, order) for row, order in large]
     chunks = [partial(each.draw, first) for each in joined for first in range(0, len(each.jobs), CHUNK // BLOCK)]
     for each, count in in_order(pool, chunks):
         told(each.order.name, count)
         each.left -= 1
         if not each.left:
-            _written(each.order.memory)
+            _written([each.order.memory])
             if each.order.measured:
                 yield each.order.name, each.result()
     for batch in in_order(pool, [partial(_small, backend, known, batch) for batch in _batches(small)]):
+        _written([order.piece.memory for order, _ in batch])
         for order, measured in batch:
-            _written(order.memory)
             told(order.name, order.memory.numel())
             yield order.name, measured
 
 
-def _written(memory: Tensor) -> None:
-    if not memory.is_inference():  # which has no counter
-        torch.autograd.graph.increment_version(memory)
+def _written(memories: Iterable[Tensor]) -> None:
+    torch.autograd.graph.increment_version([m for m in memories if not m.is_inference()])  # those have no counter
 
 
 class _Joined:
@@ -192,12 +201,12 @@ class _Joined:
 
 def _batches(small: Sequence[tuple[int, Order]]) -> Iterator[list[tuple[int, Order]]]:
     """Runs of tensors of one size of element, of some _BATCH elements together."""
-    for _, alike in groupby(small, lambda entry: entry[1].memory.element_size()):
+    for _, alike in groupby(small, lambda entry: entry[1].piece.memory.itemsize):
         batch: list[tuple[int, Order]] = []
         count = 0
         for entry in alike:
             batch.append(entry)
-            count += entry[1].memory.numel()
+            count += entry[1].piece.memory.numel()
             if count >= _BATCH:
                 yield batch
                 batch, count = [], 0
@@ -206,9 +215,11 @@ def _batches(small: Sequence[tuple[int, Order]]) -> Iterator[list[tuple[int, Ord
 
 
 def _small(backend: Any, known: Any, batch: list[tuple[int, Order]]) -> list[tuple[Order, Measure]]:
+    memories = [order.piece.memory for _, order in batch]
     jobs = np.array(
-        [(o.memory.data_ptr(), 0, o.memory.numel(), o.stream.key, row) for row, o in batch], np.uint64
-    )  # fmt: skip
+        [(m.data_ptr(), 0, m.numel(), o.stream.key, row) for m, (row, o) in zip(memories, batch, strict=True)],
+        np.uint64,
+    )
     rows = np.empty((len(jobs), 5))
     backend.draw_and_measure(jobs, known, 0, len(jobs), rows)
     size = batch[0][1].memory.element_size()
@@ -281,7 +292,26 @@ def _few(batch: Sequence[Order], told: Told) -> Iterator[tuple[str, Measure]]:
     rounded = torch.from_numpy(values).to(flats[0].dtype)
     for flat, part in zip(flats, torch.split(rounded, counts), strict=True):
         flat.copy_(part)
-    back = torch.cat(flats)
+    for order, (count, found) in zip(batch, zip(counts, _read(flats), strict=True), strict=True):
+        told(order.name, count)
+        yield order.name, found
+
+
+def read_small(tensors_: Mapping[str, Tensor]) -> Iterator[tuple[str, Measure]]:
+    """What `measure` gives of those among them that are small and in this machine's memory, many at a time."""
+    alike: dict[torch.dtype, list[str]] = {}
+    for name, tensor in tensors_.items():
+        if tensor.is_cpu and tensor.is_contiguous() and 0 < tensor.numel() <= _SMALL:
+            alike.setdefault(tensor.dtype, []).append(name)
+    for names in alike.values():
+        for at in range(0, len(names), _READ):
+            few = names[at : at + _READ]
+            yield from zip(few, _read([tensors_[name].view(-1) for name in few]), strict=True)
+
+
+def _read(flats: Sequence[Tensor]) -> Iterator[Measure]:
+    """Of small tensors of one dtype."""
+    counts, back = [flat.numel() for flat in flats], torch.cat(list(flats))
     with np.errstate(over="ignore", invalid="ignore"):
         wide = back.to(torch.float64).numpy()
         edges = np.cumsum([0, *counts])
@@ -289,13 +319,12 @@ def _few(batch: Sequence[Order], told: Told) -> Iterator[tuple[str, Measure]]:
         squares = np.add.reduceat(np.square(wide - np.repeat(means, counts)), edges[:-1])
         lows, highs = np.minimum.reduceat(wide, edges[:-1]), np.maximum.reduceat(wide, edges[:-1])
     buffer, size = raw(back), back.element_size()
-    for order, count, at, mean, square, low, high in zip(
-        batch, counts, edges.tolist(), means.tolist(), squares.tolist(), lows.tolist(), highs.tolist(), strict=False
+    for count, at, mean, square, low, high in zip(
+        counts, edges.tolist(), means.tolist(), squares.tolist(), lows.tolist(), highs.tolist(), strict=False
     ):
         moments = Moments()
         moments.add(count, mean, square, low, high, xxhash.xxh3_128_digest(buffer[at * size : (at + count) * size]))
-        told(order.name, count)
-        yield order.name, moments.result()
+        yield moments.result()
 
 
 def _ahead(pool: ThreadPoolExecutor | None, threads: int, work: Iterable[Callable[[], Float32]]) -> Iterator[Float32]:

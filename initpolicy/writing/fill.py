@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from initpolicy.initializers.base import Float32, Initializer
 from initpolicy.initializers.matrices import join_one_thread, one_thread
 from initpolicy.records import Assignment, Measure, Part
-from initpolicy.streams import stream_for
+from initpolicy.streams import Recipe, stream_for
 from initpolicy.streams.backends import compiled
-from initpolicy.writing.drawing import Order, Told, draw_all, in_order, workers
+from initpolicy.writing.drawing import Order, Told, draw_all, in_order, read_small, workers
 from initpolicy.writing.pieces import Piece, meet
 from initpolicy.writing.prepare import Prepared, arguments_of, values_of
 
@@ -48,24 +49,29 @@ def fill(
     """
     orders: list[Order] = []
     whole: list[_Whole] = []
+    entire: list[tuple[str, Tensor]] = []
     padded: list[tuple[Piece, int]] = []
+    recipes: dict[object, Recipe] = {}
     parameters = list(parameters)
     compiled(sum(part.block.numel for held in parameters for part in _drawn_whole(held, initializers)))
     for held in parameters:
-        assignment = held.assignment
+        assignment, name = held.assignment, held.assignment.name
         for index, part in enumerate(assignment.parts):
             initializer = initializers[part.initializer]
             here = [met for piece in held.pieces if (met := meet(piece, part.region)) and met.memory.numel()]
-            values = prepared.get((assignment.name, index)) if prepared else None
+            values = prepared.get((name, index)) if prepared else None
             if values is None and initializer.recipe is not None:
-                orders.extend(_order(assignment, piece, part, initializer, seed) for piece in here)
+                orders.extend(_order(assignment, name, piece, part, initializer, seed, recipes) for piece in here)
             elif here:
-                whole.append(_Whole(assignment.name, part, initializer, values, here))
+                whole.append(_Whole(name, part, initializer, values, here))
+                if _entire(assignment, part, here[0]):
+                    entire.append((name, here[0].memory))
         row = assignment.facts.padding_idx
         if row is not None:
             padded.extend((piece, row) for piece in held.pieces)
     _fill_whole(whole, seed, told)
     found = draw_all(orders, told)
+    found.update(read_small(dict(entire)))
     for piece, row in padded:
         if piece.box[0][0] <= row < piece.box[0][1]:
             piece.memory[row - piece.box[0][0]] = 0
@@ -78,16 +84,46 @@ def _drawn_whole(held: Held, initializers: Mapping[str, Initializer]) -> list[Pa
     return [part for part, initializer in known if initializer.make is not None and initializer.random]
 
 
-def _order(assignment: Assignment, here: Piece, part: Part, initializer: Initializer, seed: int) -> Order:
+def _order(
+    assignment: Assignment,
+    name: str,
+    here: Piece,
+    part: Part,
+    initializer: Initializer,
+    seed: int,
+    recipes: dict[object, Recipe],
+) -> Order:
     assert initializer.recipe is not None
+    shape, like = part.shape, _likeness(part)
+    recipe = recipes.get(like)
+    if recipe is None:
+        recipe = recipes[like] = initializer.recipe(part.block, arguments_of(initializer, part))
     return Order(
-        name=assignment.name,
+        name=name,
         piece=here,
-        shape=part.shape,
-        recipe=initializer.recipe(part.block, arguments_of(initializer, part)),
+        shape=shape,
+        recipe=recipe,
         stream=stream_for(seed, part.block.name),
-        measured=here.box == part.region and assignment.facts.padding_idx is None and part.shape == assignment.shape,
+        measured=_entire(assignment, part, here),
     )
+
+
+def _entire(assignment: Assignment, part: Part, here: Piece) -> bool:
+    """Whether it is all of the parameter, so that what is measured here is the parameter's."""
+    return here.box == part.region and assignment.facts.padding_idx is None and part.shape == assignment.shape
+
+
+def _likeness(part: Part) -> object:
+    """All that the recipe of a part, or the making of it, follows from, besides its stream; equal for equal ones.
+
+    The initializers are ours: what a program brings along has been made before, and none of ours reads a name.
+    """
+    block = part.block
+    shown = block.name if block.variables else block.local
+    return (
+        part.initializer, shown, block.shape, block.dtype, block.fan_in, block.fan_out, block.groups,
+        *part.arguments.items(),
+    )  # fmt: skip
 
 
 # --- what is made as a whole ---------------------------------------------------------------------
@@ -155,8 +191,7 @@ def _batches(parts: list[_Whole]) -> Iterator[list[_Whole]]:
         if part.initializer.make_alike is None or 2 * block.numel > _TOGETHER:
             alike[id(part)] = [part]
         else:
-            arguments = tuple(sorted(part.part.arguments.items()))
-            alike.setdefault((part.initializer.name, block.shape, arguments), []).append(part)
+            alike.setdefault(_likeness(part.part), []).append(part)
     for group in sorted(alike.values(), key=lambda group: -group[0].part.block.numel):
         size = max(1, _TOGETHER // max(1, group[0].part.block.numel))
         for at in range(0, len(group), size):

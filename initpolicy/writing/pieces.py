@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def pieces_of(tensor: Tensor) -> tuple[Piece, ...]:
         ValueError: for a sharded tensor whose placements do not say which elements are here.
     """
     if not is_sharded(tensor):
-        return (Piece(memory=tensor, box=tuple((0, size) for size in tensor.shape)),)
+        return (Piece(memory=tensor, box=tuple([(0, size) for size in tensor.shape])),)
     runs = held(tensor)
     return () if runs is None else tuple(_pieces(local_of(tensor), runs))
 
@@ -58,7 +59,7 @@ def _offsets(runs: Runs) -> Iterator[int]:
 
 def meet(piece: Piece, region: Box) -> Piece | None:
     """What of the piece lies in the region, its box counted from the region's corner; None where nothing does."""
-    if piece.box == region and not any(low for low, _ in region):
+    if piece.box == region and not any(map(itemgetter(0), region)):
         return piece
     kept, box = [], []
     for (low, high), (start, stop) in zip(piece.box, region, strict=True):

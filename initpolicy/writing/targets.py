@@ -20,14 +20,11 @@ class Target:
     """A parameter of the plan, and where it hangs in the model."""
 
     assignment: Assignment
+    name: str
     owner: nn.Module
     local: str
     stored: tuple[Tensor, ...]
     """What the model holds of it: a plain parameter holds itself."""
-
-    @property
-    def name(self) -> str:
-        return self.assignment.name
 
     @property
     def written(self) -> bool:
@@ -46,9 +43,15 @@ class Target:
 
 def targets_of(plan: Plan, model: nn.Module) -> list[Target]:
     """Every tensor of the plan once, in its order."""
-    return [
-        Target(assignment=a, owner=owner, local=local, stored=stored(owner, local))
-        for a in plan.assignments
-        if not a.tied_to
-        for owner, local in [locate(model, a.facts.path)]
-    ]
+    owners: dict[str, nn.Module] = {}
+    targets = []
+    for a in plan.assignments:
+        if a.tied_to:
+            continue
+        place, _, local = a.facts.path.rpartition(".")
+        owner = owners.get(place)
+        if owner is None:
+            owner, _ = locate(model, a.facts.path)
+            owners[place] = owner
+        targets.append(Target(assignment=a, name=a.name, owner=owner, local=local, stored=stored(owner, local)))
+    return targets

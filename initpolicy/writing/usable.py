@@ -31,14 +31,15 @@ def _why_not_written(target: Target) -> str:
     for whole in target.stored:
         if whole.is_meta:
             return "is on the meta device; initpolicy.materialize gives it memory and values in one pass"
-        if is_sharded(whole):
+        plain = type(whole) is nn.Parameter
+        if not plain and is_sharded(whole):
             if target.through:
                 remedy = "apply before it is sharded, or exclude it"
                 return f"is sharded under {target.through}, which needs the whole; {remedy}"
             if why := _why_not_held(whole):
                 return why
-        tensor = local_of(whole)
-        if type(tensor.detach()) is not Tensor:
+        tensor = whole if plain else local_of(whole)
+        if not plain and type(tensor.detach()) is not Tensor:
             kind, remedy = type(tensor.detach()).__name__, "apply before it is sharded or converted, or exclude it"
             return f"is a {kind}, whose elements cannot be written one by one; {remedy}"
         if hasattr(tensor, "ds_shape") and tuple(tensor.shape) != tuple(tensor.ds_shape):
@@ -51,7 +52,7 @@ def _why_not_written(target: Target) -> str:
         if overlaps_itself(tensor):
             return "has elements that share memory, as expand() makes them; give it a clone() first"
     try:
-        shape = tuple(target.tensor().shape)
+        shape = tuple(target.tensor().shape if target.through else target.stored[0].shape)
     except Exception as error:  # a user's parametrization may raise anything
         return f"cannot be read through {target.through} ({said(error)}); exclude it"
     if shape != target.assignment.shape:
@@ -70,16 +71,17 @@ def _why_not_held(tensor: Tensor) -> str:
 def _why_not_left(target: Target) -> str:
     """Why the parameter cannot stay as it is, or nothing."""
     status, spared = target.assignment.status, target.assignment.facts.untouchable
+    remedy = "set frozen: init in the policy" if status == "frozen" else "add a rule for it"
     for tensor in target.stored:
         if is_lazy(tensor):
             return ""
         if tensor.is_meta:
-            return f"is on the meta device and would stay there: {status}; add a rule for it, or give it values first"
+            return f"is on the meta device and would stay there: {status}; {remedy}, or give it values first"
         if was_skipped(tensor) and not all_finite(tensor):
-            return f"has no values, as skip_default_init() left them out: {status}; add a rule for it"
+            return f"has no values, as skip_default_init() left them out: {status}; {remedy}"
         if not spared and not all_finite(tensor):
             return (
-                f"holds values that are not finite and would keep them: {status}; add a rule for it, "
+                f"holds values that are not finite and would keep them: {status}; {remedy}, "
                 "or, if they are meant, set its attribute _no_reinit to True"
             )
     return ""
@@ -88,7 +90,8 @@ def _why_not_left(target: Target) -> str:
 def all_finite(tensor: Tensor) -> bool:
     """Whether all are finite, as far as that can be told; of a sharded tensor, all that are here."""
     tensor = local_of(tensor)
-    if type(tensor.detach()) is not Tensor or tensor.layout is not torch.strided or tensor.dtype not in DRAWN:
+    plain = type(tensor) is nn.Parameter or type(tensor.detach()) is Tensor
+    if not plain or tensor.layout is not torch.strided or tensor.dtype not in DRAWN:
         return True
     return tensor.numel() == 0 or bool(torch.isfinite(tensor).all())
 
@@ -105,6 +108,8 @@ def blank_buffers(targets: list[Target], model: nn.Module) -> Iterator[tuple[str
 def gathered(targets: list[Target], model: nn.Module) -> Iterator[tuple[str, str]]:
     """(parameter, reason) where what would be written is a copy that fully_shard will throw away."""
     copies = {id(param) for param in gathered_for_forward(model)}
+    if not copies:
+        return
     for target in targets:
         if target.written and any(id(tensor) in copies for tensor in target.stored):
             why = "is gathered for a forward pass, and what is written now would be lost; call reshard() on the module"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from initpolicy.errors import CannotTrace
 from initpolicy.facts.dataflow.synthesis import from_config, with_images
 
 __all__ = ["Given", "candidates"]
@@ -39,7 +40,12 @@ class Given:
 def candidates(model: nn.Module, example: Any, method: str, found_by: str) -> Iterator[Given]:
     """Inputs to try, in order; a given example is the only one."""
     if example is not None:
-        yield replace(as_call(example, found_by), method=method)
+        try:
+            given = as_call(example, found_by)
+        except Exception as error:  # the user's function may raise anything, and torch of any shape
+            why = (str(error).strip().splitlines() or [""])[0][:200]
+            raise CannotTrace(f"cannot be made: {type(error).__name__}: {why}") from error
+        yield replace(given, method=method)
         return
     for source in (_array, _default_cfg, _config, _first_layer):
         yield from source(model)
