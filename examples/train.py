@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> float:
     torch.set_num_threads(1)  # so small a model gains nothing from more, and loses much where others compute too
     train, test = digits.load(cfg.batch_size)
     classifier = digits.Classifier(instantiate(cfg.model), instantiate(cfg.optimizer))
-    trainer = instantiate(cfg.trainer, callbacks=[InitPolicyCallback(cfg.init)])
+    trainer = instantiate(cfg.trainer, callbacks=[InitPolicyCallback(cfg.init, seed=cfg.seed)])
     trainer.fit(classifier, train)
     [metrics] = trainer.test(classifier, test, verbose=False)
     accuracy: float = metrics["test_accuracy"]

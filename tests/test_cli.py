@@ -188,7 +188,7 @@ WRONG = {
         2,
         (
             "nets:draws could not be built: RuntimeError: Tensor.item() cannot be called on meta tensors; "
-            "if it cannot be built on meta, add --device cpu"
+            "to build it on the CPU, add --device cpu"
         ),
     ),
     "an argument": (
@@ -205,6 +205,14 @@ WRONG = {
         ("plan", "nets:mlp", "he_relu", "seed"),
         2,
         "seed: an override is key=value or ~key, as in seed=3",
+    ),
+    "a rule that is not there": (
+        ("plan", "nets:mlp", "he_relu", "rules.rectfied.init.weight=zeros"),
+        2,
+        (
+            "rules.rectfied.init.weight=zeros: there is no rule 'rectfied'; did you mean 'rectified'?; "
+            "+rules.rectfied.init.weight adds it"
+        ),
     ),
     "nothing to remove": (
         ("plan", "nets:mlp", "he_relu", "~rules.none"),

@@ -51,6 +51,7 @@ RANDOM: tuple[tuple[str, dict[str, Any], Shape], ...] = (
     ("log_uniform", {"low": 0.01, "high": 1}, (30, 40)),
     ("formula", {"value": "z + u / fan_in + i"}, (30, 40)),
     ("sparse", {"sparsity": 0.5}, (30, 40)),
+    ("normalized", {}, (30, 40)),
     ("orthogonal", {}, (30, 40)),
     ("delta_orthogonal", {}, (30, 20, 3)),
     ("icnr", {"scale": 2, "gain": ROOT2}, (32, 10, 3, 3)),

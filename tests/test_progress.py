@@ -190,6 +190,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
         return values_of(*args)
 
     monkeypatch.setattr(fill, "values_of", made)
+    monkeypatch.setattr(fill, "_TOGETHER", 0)  # small ones too are made one by one
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,7 @@ def test_other_errors_say_nothing_of_it(monkeypatch: pytest.MonkeyPatch, caplog:
         raise MemoryError
 
     monkeypatch.setattr(fill, "values_of", made)
+    monkeypatch.setattr(fill, "_TOGETHER", 0)
     with pytest.raises(MemoryError):
         ip.apply_policy(model(), POLICY)
     assert not caplog.records

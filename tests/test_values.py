@@ -60,6 +60,7 @@ EXACT: dict[str, tuple[Any, str]] = {
     "blocks": ({"name": "blocks", "parts": [1, "xavier_uniform"], "dim": 1}, "ndim == 2 and kernel == 1"),
 }  # fmt: skip
 CLOSE: dict[str, tuple[Any, str]] = {
+    "normalized": ("normalized", "ndim >= 2"),
     "orthogonal": ({"name": "orthogonal", "gain": 2}, "ndim >= 2 and numel < 10000"),
     "delta_orthogonal": ("delta_orthogonal", "ndim >= 3"),
     "formula": ({"name": "formula", "value": "log(j + 1) + exp(z)"}, "ndim >= 2 and numel < 10000"),

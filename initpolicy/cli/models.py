@@ -55,7 +55,8 @@ def build(source: ModelSource) -> Any:
             with torch.device(source.device):
                 made = make()
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            remedy = "; if it cannot be built on meta, add --device cpu" if source.device == "meta" else ""
+            on_meta = source.device == "meta" and "meta" in str(error)
+            remedy = "; to build it on the CPU, add --device cpu" if on_meta else ""
             raise _wrong(f"{source.model} could not be built: {_said(error)}{remedy}") from error
     if not isinstance(made, nn.Module):
         raise _wrong(f"{source.model} gives a {type(made).__name__}, not a torch.nn.Module")

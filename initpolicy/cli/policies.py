@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from initpolicy.errors import meant
 from initpolicy.load import composed, load_policy
 from initpolicy.policy import Policy
 
@@ -59,6 +60,10 @@ def _apply(config: DictConfig, override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
         raise typer.BadParameter(f"{override}: an override is key=value or ~key, as in seed=3")
+    rules, words = config.get("rules") or {}, key.split(".")
+    if words[0] == "rules" and len(words) > 2 and words[1] not in rules:
+        hint = meant(words[1], map(str, rules)) or f"; it has {', '.join(map(str, rules))}"
+        raise typer.BadParameter(f"{override}: there is no rule {words[1]!r}{hint}; +{key} adds it")
     try:
         OmegaConf.update(config, key.lstrip("+"), OmegaConf.create({"value": yaml.safe_load(value)})["value"])
     except (yaml.YAMLError, OmegaConfBaseException) as error:

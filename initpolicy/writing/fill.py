@@ -164,6 +164,8 @@ def _fill_whole(parts: list[_Whole], seed: int, told: Told) -> None:
         return batch
 
     several = len(batches) > 1 and sum(part.part.block.numel for part in made) >= _FEW
+    if several:
+        batches.sort(key=lambda batch: -batch[0].part.block.numel)  # so that no thread ends long after the others
     with workers(join_one_thread) as (pool, _), one_thread() if made else nullcontext():
         for batch in in_order(pool if several else None, [partial(make, batch) for batch in batches]):
             for part in batch:
@@ -183,8 +185,7 @@ def _make(batch: list[_Whole], seed: int) -> None:
 
 
 def _batches(parts: list[_Whole]) -> Iterator[list[_Whole]]:
-    """Those that are made together, of up to _TOGETHER elements; the largest first, so that no thread ends long after
-    the others."""
+    """Those that are made together, of up to _TOGETHER elements."""
     alike: dict[object, list[_Whole]] = {}
     for part in parts:
         block = part.part.block
@@ -192,7 +193,7 @@ def _batches(parts: list[_Whole]) -> Iterator[list[_Whole]]:
             alike[id(part)] = [part]
         else:
             alike.setdefault(_likeness(part.part), []).append(part)
-    for group in sorted(alike.values(), key=lambda group: -group[0].part.block.numel):
+    for group in alike.values():
         size = max(1, _TOGETHER // max(1, group[0].part.block.numel))
         for at in range(0, len(group), size):
             yield group[at : at + size]
