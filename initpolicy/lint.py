@@ -44,7 +44,7 @@ class Finding:
 
 
 def lint(plan: Plan, model: ModelFacts) -> tuple[Finding, ...]:
-    """All findings, in order of the rules; what several parameters of a rule show alike is one."""
+    """What the plan notes of rules, then of laws in order of the rules; what several parameters show alike is one."""
     classes = {module.name: module.classes.simple for module in model.modules}
     found: dict[tuple[str, str, str], list[str]] = {}
     for assignment in plan.assignments:
@@ -57,7 +57,12 @@ def lint(plan: Plan, model: ModelFacts) -> tuple[Finding, ...]:
         Finding(place=f"rules.{rule} → {names[0]}", parameters=tuple(names), message=message, source=source)
         for (rule, message, source), names in sorted(found.items(), key=lambda item: order.index(item[0][0]))
     ]
-    return (*_never(plan), *told)
+    noted = (note.partition(": ") for note in plan.notes if note.startswith("rules."))
+    return (
+        *(Finding(place=place, parameters=(), message=message) for place, _, message in noted),
+        *_never(plan),
+        *told,
+    )
 
 
 def _never(plan: Plan) -> Iterator[Finding]:

@@ -472,7 +472,7 @@ class _Planner:
             if name in self.blurred:
                 continue
             found, matcher = self.claimed[name], self.matchers[name]
-            if rule.expect is None and self.policy.unused == "ignore":
+            if rule.expect is None and (rule.unused or self.policy.unused) == "ignore":
                 continue
             why = "" if found else why_unused(rule, matcher, self.model, self.variables, self.lost[name])
             if rule.expect is not None:
@@ -486,9 +486,10 @@ class _Planner:
 
     def _useless(self, rule: str, place: str, why: str) -> Iterator[str]:
         """A part of the policy that does nothing: an error, a note, or nothing, as the policy says."""
-        if self.policy.unused == "error":
+        unused = self.policy.rules[rule].unused or self.policy.unused
+        if unused == "error":
             self._problem(place, why, rule)
-        elif self.policy.unused == "warn":
+        elif unused == "warn":
             yield f"{place}: {why}"
 
     def _expected(self, name: str, expect: int | str, why: str) -> None:

@@ -418,6 +418,8 @@ class Rule(_Noun):
     """Pattern of local parameter names -> spec; the last pattern that fits wins."""
     expect: Amount = None
     """How many parameters the rule must claim: a whole number, or a formula such as ``2 * n_layer``."""
+    unused: Literal["ignore", "warn", "error"] | None = None
+    """If the rule claims nothing; left out: what the policy's ``unused`` says."""
 
 
 class Declared(_Noun):

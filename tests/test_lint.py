@@ -118,6 +118,12 @@ CASES: dict[str, tuple[nn.Module, Any, Any, list[tuple[str, str, str]]]] = {
             )
         ],
     ),
+    "a preset that finds no depth": (
+        mlp(nn.ReLU),
+        {**one("xavier_normal"), "rules": {"deep": {"match": {"name": "^h"}, "init": {"*": 0}, "unused": "warn"}}},
+        MLP,
+        [("rules.deep", "claims no parameter. The model has 6 modules; none is named like '^h'", "")],
+    ),
     "He before relu": (mlp(nn.ReLU), "he_relu", MLP, []),
     "LeCun before selu": (mlp(nn.SELU), "lecun_selu", MLP, []),
     "the real slope": (mlp(lambda: nn.LeakyReLU(0.5)), one("kaiming_normal"), MLP, []),

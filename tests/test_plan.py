@@ -478,6 +478,31 @@ def test_mmdetection5209_mmdetection5177_a_rule_that_does_nothing(unused: str, r
         assert plan(Cnn(), rules, unused=unused).notes == tuple(lines if unused == "warn" else [])
 
 
+@pytest.mark.parametrize(
+    ("own", "policys"), [("warn", "ignore"), ("warn", "error"), ("ignore", "error"), ("error", "ignore")]
+)
+def test_a_rules_own_unused_beats_the_policys(own: str, policys: str) -> None:
+    rules = {"all": rule(0), "stem": {**rule("kaiming_normal", name="^stem2$"), "unused": own}}
+    line = "rules.stem: claims no parameter. the model has 8 modules; none is named like '^stem2$'"
+    if own == "error":
+        assert refused(Cnn(), rules, unused=policys).startswith("policy: rules.stem: claims no parameter. ")
+    else:
+        notes = plan(Cnn(), rules, unused=policys).notes
+        assert [note.partition(". ")[0] for note in notes] == ([line.partition(". ")[0]] if own == "warn" else [])
+
+
+def test_a_preset_that_scales_with_depth_says_where_it_finds_no_depth() -> None:
+    """Of a GPT with names of its own, all but the scaling would hold, and nothing would say so."""
+
+    def gpt(stack: str, end: str) -> nn.Module:
+        block = nn.ModuleDict({"attn": nn.ModuleDict({end: nn.Linear(4, 4)})})
+        return nn.ModuleDict({stack: nn.ModuleList([block])})
+
+    (note,) = plan_policy(gpt("blocks", "out_proj"), "gpt2").notes
+    assert note.startswith("rules.residual: claims no parameter. The model has 5 modules; none is named like ")
+    assert plan_policy(gpt("h", "c_proj"), "gpt2").notes == ()
+
+
 def test_a_rule_that_lost_every_parameter_is_used_all_the_same() -> None:
     """A child policy overrides its parent by appending."""
     assert plan(Mlp(), {"parent": rule("kaiming_normal", where="ndim == 2"), "child": rule(0)}).notes == ()
