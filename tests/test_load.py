@@ -150,10 +150,10 @@ type: Linear, init: {weight: 0}
 match: {type: Linear}, weight: 0
     rules.a.weight: unknown key; parameters belong under 'init', beside 'match'
     rules.a.init: is required: a mapping such as {weight: kaiming_normal, bias: 0}
-unused: warn, init: {weight: 0}
-    rules.a.unused: unknown key; it belongs at the top of the policy
+unmatched: warn, init: {weight: 0}
+    rules.a.unmatched: unknown key; it belongs at the top of the policy
 foo: 1, init: {weight: 0}
-    rules.a.foo: unknown key; known here are description, match, init, expect
+    rules.a.foo: unknown key; known here are description, match, init, expect, unused
 match: {type: Linear}
     rules.a.init: is required: a mapping such as {weight: kaiming_normal, bias: 0}
 match: Linear, init: {weight: 0}
@@ -569,7 +569,7 @@ def test_all_mistakes_are_named_in_the_order_of_the_file(tmp_path: Path) -> None
         "mine: rules.b.match.name.1: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
         "mine: rules.b.match.not.exact: must be true or false, not 1",
         "mine: rules.a.expect: must be a whole number or a formula, not true",
-        "mine: rules.a.colour: unknown key; known here are description, match, init, expect",
+        "mine: rules.a.colour: unknown key; known here are description, match, init, expect, unused",
         "mine: rules.a.init: is required: a mapping such as {weight: kaiming_normal, bias: 0}",
         "mine: exclude.1.activation: must be a name or a list of names, not 3",
         "mine: name: must be text, not 5",
@@ -666,7 +666,10 @@ SPLIT = "must be 'gates' or a number of blocks from 2 to 1000000"
         (OmegaConf.create({"rules": {1: {}}}), "policy: rules.1: a key must be text; put it in quotes"),
         (spec({"name": "a", "\ud800": 1}), f"policy: {AT}.'\\ud800': {NO_TEXT}"),
         (spec("\ud800"), f"policy: {AT}: {NO_TEXT}"),
-        (rule(**{"a\nb": 1}), "policy: rules.a.'a\\nb': unknown key; known here are description, match, init, expect"),
+        (
+            rule(**{"a\nb": 1}),
+            "policy: rules.a.'a\\nb': unknown key; known here are description, match, init, expect, unused",
+        ),
         (spec("${std}"), f"policy: {AT}: '${{std}}' is not resolved; pass the DictConfig, which can resolve it"),
         (spec("???"), f"policy: {AT}: is '???', which stands for a value that must be given"),
         (spec(Path("a")), f"policy: {AT}: is a {type(Path('a')).__name__}, which no YAML holds"),
