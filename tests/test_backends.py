@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -338,6 +339,31 @@ def test_where_numba_may_not_compile_one_line_says_so(
     with caplog.at_level(logging.INFO, "initpolicy"):
         assert backends.compiled(1600) is None
     assert caplog.messages == ["1,600 values are drawn by NumPy, some twenty times slower: NUMBA_DISABLE_JIT is set"]
+
+
+def test_kernels_that_give_other_bytes_draw_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of an older version would, left in a cache whose date and size are still those of the file."""
+    right = compiled.values
+
+    def stale(recipe: Recipe, stream: Stream, start: int, stop: int) -> Any:
+        found = right(recipe, stream, start, stop)
+        return np.nextafter(found, np.float32(9)) if recipe.law == "normal" else found
+
+    monkeypatch.setattr(compiled, "values", stale)
+    monkeypatch.setattr(backends, "MANY", 1000)
+    backends._exact.cache_clear()
+    try:
+        model = nn.Linear(40, 40, bias=False)
+        with caplog.at_level(logging.WARNING, "initpolicy"):
+            apply_policy(model, policy({"name": "uniform", "a": -1, "b": 1}))
+        cache = Path(str(compiled.__file__)).with_name("__pycache__")
+        assert caplog.messages == [f"Numba's kernels give other bytes than NumPy, which draws: empty {cache}"]
+        assert backends.values(RECIPES["normal"], KEY, 0, 9).tobytes() == values(RECIPES["normal"], KEY, 0, 9).tobytes()
+    finally:
+        backends._exact.cache_clear()
+    assert torch.equal(model.weight.detach().flatten(), reference_uniform(1600))
 
 
 def reference_uniform(count: int) -> Tensor:

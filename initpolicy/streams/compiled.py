@@ -4,6 +4,8 @@ A job is a run of elements of one block: (address of its first element, index of
 key, row of its recipe). Tables of jobs and recipes make small tensors, blocks of large ones and rows of a shard one
 thing. Loops run over tiles that stay in the first cache, without branches inside, so that LLVM vectorizes them;
 it is given no leave to fuse or reorder what makes values.
+
+All kernels stand in this one file, by whose date and size Numba tells whether what it has on disk is still right.
 """
 
 from __future__ import annotations
