@@ -25,13 +25,15 @@ from torch import Tensor, nn
 from initpolicy import PlanError, survey
 from initpolicy.facts.dataflow import CannotTrace, Traced, trace
 from initpolicy.facts.dataflow.graph import Graph, Taint
-from initpolicy.facts.dataflow.inputs import as_call, candidates
+from initpolicy.facts.dataflow.inputs import Given, as_call, candidates
 from initpolicy.facts.dataflow.isolate import isolate
 from initpolicy.facts.dataflow.operations import canonical
 from initpolicy.facts.dataflow.run import run
 from initpolicy.facts.dataflow.sites import effective_names
 from initpolicy.facts.dataflow.tensors import Box
+from initpolicy.facts.dataflow.trace import _first_that_runs
 from initpolicy.facts.quiet import quiet
+from initpolicy.facts.registered import NONE
 
 
 class Calls(nn.Module):
@@ -633,6 +635,28 @@ def test_a_width_that_no_size_gives_is_not_looked_for_without_end() -> None:
     with pytest.raises(CannotTrace, match=re.escape(why)):
         trace(Pooled())
     assert max(max(size) for size in seen) <= 256
+
+
+def test_every_input_that_follows_from_a_refusal_is_tried() -> None:
+    """Inputs are told apart by identity, and those that failed must not leave theirs to the next."""
+    wanted, tried = 200, list[int]()
+
+    def of(size: int) -> Given:
+        return Given((torch.zeros(1, size),), {}, "a search", again=lambda error: of(size + 1))
+
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(wanted, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            tried.append(x.shape[1])
+            return torch.relu(self.fc(x))
+
+    with quiet():
+        found = _first_that_runs(Picky(), [of(150)], ("fake", "real"), [], [], given=False, own=NONE)
+    assert tried == list(range(150, wanted + 1))
+    assert following(found, "fc.weight") == ["relu"]
 
 
 class MadeFor(nn.Module):

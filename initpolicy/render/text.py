@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -112,11 +113,14 @@ class _Column:
     most: int = 99
 
 
-def _columns(measured: bool, gain_apart: bool) -> list[_Column]:
-    """Every column, in order of worth; the first and the last always show."""
+def _columns(measured: bool, gain: Literal["apart", "inside", "nowhere"]) -> list[_Column]:
+    """Every column, in order of worth; the first and the last always show.
+
+    The gain has a column, stands in the initializer's, or is left out.
+    """
     name = _Column(title="parameter", cell=lambda one: visible(one.name) + one.times, comfort=26, most=60)
-    done = _Column(title="initializer", cell=lambda one: _deed(one.first, gain=not gain_apart), comfort=18, most=44)
-    gain = _Column(title="gain", cell=lambda one: short(one.first.gain))
+    done = _Column(title="initializer", cell=lambda one: _deed(one.first, gain=gain == "inside"), comfort=18, most=44)
+    apart = _Column(title="gain", cell=lambda one: short(one.first.gain))
     reached = _Column(title="measured", cell=lambda one: short(_mean(one.values("std")), 3))
     return [
         name,
@@ -124,7 +128,7 @@ def _columns(measured: bool, gain_apart: bool) -> list[_Column]:
         _Column(title="rule", cell=lambda one: visible(one.first.rule), comfort=11, most=20),
         done,
         _Column(title="activation", cell=lambda one: visible(one.first.activation), comfort=10, most=18),
-        *([gain] if gain_apart else []),
+        *([apart] if gain == "apart" else []),
         _Column(title="std", cell=lambda one: short(one.first.expected_std, 3)),
         *([reached] if measured else []),
         _Column(title="verdict" if measured else "status", cell=lambda one: state(one.first, measured)),
@@ -145,9 +149,12 @@ def _table(folds: Sequence[Fold], measured: bool, room: int, most: int | None) -
     if not folds:
         return
     shown = _capped(folds, most)
-    fitted = _fitted(_columns(measured, gain_apart=True), shown, room)
+    fitted = _fitted(_columns(measured, gain="apart"), shown, room)
     if not any(column.title == "gain" for column in fitted):
-        fitted = _fitted(_columns(measured, gain_apart=False), shown, room)
+        fitted = _fitted(_columns(measured, gain="inside"), shown, room)
+        cut = any(_is_cut(column, width, shown) for column, width in fitted.items() if column.title == "initializer")
+        if cut:
+            fitted = _fitted(_columns(measured, gain="nowhere"), shown, room)
     yield Text()
     yield Text(_GAP.join(_cut(column.title, width) for column, width in fitted.items()).rstrip(), "bold")
     yield Text("─" * (sum(fitted.values()) + len(_GAP) * (len(fitted) - 1)), "dim")
@@ -158,6 +165,10 @@ def _table(folds: Sequence[Fold], measured: bool, room: int, most: int | None) -
         where = '.save("init_audit.csv") or DEBUG logging has' if measured else ".rows or DEBUG logging has"
         more = f"… {counted(len(folds) - len(shown), 'more line')} ({counted(hidden, 'parameter')}); {where} them all"
         yield from _wrapped(more, room, style="dim")
+
+
+def _is_cut(column: _Column, width: int, folds: Sequence[Fold]) -> bool:
+    return any(cell_len(column.cell(one)) > width for one in folds)
 
 
 def _capped(folds: Sequence[Fold], most: int | None) -> list[Fold]:

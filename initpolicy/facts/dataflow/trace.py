@@ -89,12 +89,12 @@ def _first_that_runs(
     tries = [(each, kinds[0]) for each in inputs] + [
         (each, kinds[1]) for each in [one for one in inputs if one.real][:_REAL]
     ]
-    done: set[tuple[int, Kind]] = set()
+    done: dict[tuple[int, Kind], Given] = {}  # which holds each input, so that no other one gets its identity
     while tries:
         each, kind = tries.pop(0)
         if (id(each), kind) in done:
             continue
-        done.add((id(each), kind))
+        done[id(each), kind] = each
         try:
             return _once(model, each, kind, traces, own)
         except CannotTrace as error:
