@@ -53,7 +53,7 @@ bench: $(VENV)/.dev $(VENV)/.parity $(BENCH)/.peers
 	$(BENCH)/bin/python benchmarks/apply.py
 	$(BIN)/python benchmarks/draw.py
 	$(BIN)/python benchmarks/mesh.py
-	$(BIN)/python benchmarks/trace.py
+	$(BENCH)/bin/python benchmarks/trace.py
 
 check: test lint types layers
 

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from initpolicy.api import apply_policy, materialize, plan_policy, survey
     from initpolicy.audit import Audit
     from initpolicy.errors import ApplyError, InitPolicyError, PlanError, PolicyError
+    from initpolicy.files import list_policies
     from initpolicy.integrations.lightning import InitPolicyCallback
-    from initpolicy.load import list_policies, load_policy
+    from initpolicy.load import load_policy
     from initpolicy.plan import Plan
     from initpolicy.policy import Policy
     from initpolicy.records import AuditRow
@@ -49,7 +50,7 @@ _WHERE = {
     "Policy": "policy",
     "PolicyError": "errors",
     "apply_policy": "api",
-    "list_policies": "load",
+    "list_policies": "files",
     "load_policy": "load",
     "materialize": "api",
     "plan_policy": "api",

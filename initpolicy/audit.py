@@ -11,11 +11,12 @@ from pathlib import Path
 
 from initpolicy.collector import paused
 from initpolicy.initializers.base import unset
-from initpolicy.plan import Plan, fingerprint, row_of
+from initpolicy.plan import Plan
 from initpolicy.records import Assignment, AuditRow, Header, Law, Measure, Part, Verdict
 from initpolicy.render import explain, format_for, text
 from initpolicy.render.fold import DUPLICATE
 from initpolicy.render.numbers import short
+from initpolicy.rows import fingerprint, row_of
 
 __all__ = ["Audit", "audit_of", "judge"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from initpolicy.plan import Plan, asks
+from initpolicy.plan import Plan
 from initpolicy.records import Assignment
+from initpolicy.rows import asks
 
 __all__ = ["Difference", "differences"]
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from initpolicy.calls import imported
 from initpolicy.check import check_policy
@@ -24,13 +21,14 @@ from initpolicy.initializers.base import Initializer
 from initpolicy.initializers.called import called
 from initpolicy.matching import Matcher, Patterns
 from initpolicy.policy import Match, Policy, Spec
-from initpolicy.records import Assignment, AuditRow, Header, ModelFacts, ParamFacts, Part, Signal, Site, Status
+from initpolicy.records import Assignment, AuditRow, Header, ModelFacts, ParamFacts, Signal, Site, Status
 from initpolicy.render import explain, text
 from initpolicy.render.words import counted, listed
 from initpolicy.resolve import Resolution, Resolver, group_hint, walk
+from initpolicy.rows import fingerprint, row_of, used
 from initpolicy.variables import Variables
 
-__all__ = ["Plan", "asks", "fingerprint", "make_plan", "row_of"]
+__all__ = ["Plan", "make_plan"]
 
 _Holds = Callable[[ParamFacts, Site, Variables], bool]
 
@@ -79,74 +77,6 @@ class Plan:
 
     def __str__(self) -> str:
         return text(self.header, self.rows)
-
-
-def fingerprint(name: str, seed: int | None, assignments: tuple[Assignment, ...]) -> str:
-    """16 hex digits that two plans share when they ask for the same values under the same seed."""
-    with paused():
-        asked = [
-            [sorted(site.name for site in a.facts.sites), a.shape, a.facts.padding_idx, asks(a)] for a in assignments
-        ]
-    text = json.dumps([name, seed, sorted(asked, key=lambda entry: str(entry[0]))], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def asks(assignment: Assignment) -> list[list[object]]:
-    """All that the parameter's values follow from, besides the seed; equal lists, equal values."""
-    return list(map(_asked, assignment.parts))
-
-
-def _asked(part: Part) -> list[object]:
-    """All that the part's values follow from, besides the seed."""
-    block, fans = part.block, (part.block.fan_in, part.block.fan_out)
-    return [part.region, part.initializer, dict(part.arguments), block.name, fans, block.groups, _used(part)]
-
-
-def _used(part: Part) -> dict[str, Any]:
-    """The variables that the part's formulas for each element use, with their values here."""
-    known = part.block.variables
-    if not known:
-        return {}
-    texts = [text for text in part.arguments.values() if isinstance(text, str)]
-    words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
-    return {name: known[name] for name in sorted(words & known.keys())}
-
-
-def row_of(assignment: Assignment, seed: int | None) -> AuditRow:
-    """The row of one decision, measured columns blank."""
-    a = assignment
-    return AuditRow(
-        name=a.name,
-        aliases=a.aliases,
-        shape=a.shape,
-        dtype=a.dtype,
-        device=a.device,
-        module_type=a.module_type,
-        status=a.status,
-        reason=a.reason,
-        rule=a.rule,
-        shadowed=a.shadowed,
-        initializer=a.initializer,
-        arguments=a.arguments,
-        activation=a.activation,
-        input_activation=a.input_activation,
-        found_by=a.found_by,
-        fan_in=a.fan_in,
-        fan_out=a.fan_out,
-        gain=a.gain,
-        gain_from=a.gain_from,
-        expected_mean=a.expected_mean,
-        expected_std=a.expected_std,
-        low=a.low,
-        high=a.high,
-        seed=seed if a.status == "initialized" else None,
-        path=a.path,
-        flags=a.flags,
-        other_hits=a.other_hits,
-        input_path=a.input_path,
-        input_flags=a.input_flags,
-        other_input_hits=a.other_input_hits,
-    )
 
 
 def make_plan(
@@ -523,14 +453,14 @@ def _one_law(one: Site, other: Site) -> str:
 
 def _law_of(found: Resolution) -> list[object]:
     """What two resolutions share that give one tensor the same values."""
-    return [(part.region, part.initializer, part.arguments, part.law, _used(part)) for part in found.parts]
+    return [(part.region, part.initializer, part.arguments, part.law, used(part)) for part in found.parts]
 
 
 def _told(found: Resolution) -> str:
     if found.law is not None:
         return f"{found.initializer} of mean {found.law.mean:.4g} and std {found.law.std:.4g}"
-    used = {name: value for part in found.parts for name, value in _used(part).items() if name != "shape"}
-    return f"{found.initializer} with {', '.join(f'{name}={value:g}' for name, value in used.items())}"
+    known = {name: value for part in found.parts for name, value in used(part).items() if name != "shape"}
+    return f"{found.initializer} with {', '.join(f'{name}={value:g}' for name, value in known.items())}"
 
 
 def _written(spec: Spec) -> str:

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from initpolicy.files import list_policies
 from initpolicy.initializers import ALIASES, INITIALIZERS
 from initpolicy.initializers.base import REQUIRED, Argument, Initializer, signature
-from initpolicy.load import list_policies
 from initpolicy.policy import NUMERAL, Policy, Spec
 
 __all__ = ["main", "policy_schema"]

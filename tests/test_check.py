@@ -11,8 +11,9 @@ import pytest
 
 from initpolicy.calls import imported
 from initpolicy.check import check_policy
+from initpolicy.files import list_policies
 from initpolicy.initializers import INITIALIZERS
-from initpolicy.load import list_policies, load_policy
+from initpolicy.load import load_policy
 from initpolicy.resolve import DIRECTIVES
 
 

@@ -38,7 +38,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 
 import initpolicy
-from initpolicy.load import conf_folder
+from initpolicy.files import conf_folder
 
 
 @hydra.main(version_base="1.3", config_path={folder}, config_name={name})

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from policy_samples import policies, rule
 
 from initpolicy.errors import InitPolicyError, PolicyError, Problem
-from initpolicy.load import conf_folder, list_policies, load_policy
+from initpolicy.files import conf_folder, list_policies
+from initpolicy.load import load_policy
 from initpolicy.policy import Policy
 
 # Each table has, without indentation, what is written, and below it the message, line by line; what is indented

@@ -17,7 +17,7 @@ from planning_parts import Cnn, Gpt, Moe, Tagger, TiedLm
 from torch import nn
 
 import initpolicy as ip
-from initpolicy import api, load, resolve
+from initpolicy import api, files, load, resolve
 from initpolicy.audit import audit_of
 from initpolicy.collector import paused
 from initpolicy.facts.find import find_in_order, find_signals
@@ -368,7 +368,7 @@ def test_a_preset_is_read_again_when_a_file_changes(tmp_path: Path, monkeypatch:
     folder.mkdir()
     (folder / "base.yaml").write_text("rules: {all: {init: {'*': 1}}}")
     (folder / "mine.yaml").write_text("defaults: [base]")
-    monkeypatch.setattr(load, "conf_folder", lambda: tmp_path)
+    monkeypatch.setattr(files, "conf_folder", lambda: tmp_path)
     read: list[Path] = []
     real = load._loaded
 

@@ -17,9 +17,10 @@ from hatchling.builders.wheel import WheelBuilder
 from hypothesis import given
 from policy_samples import policies, rule
 
+from initpolicy.files import conf_folder, list_policies
 from initpolicy.initializers import ALIASES, INITIALIZERS
 from initpolicy.initializers.base import REQUIRED, Argument
-from initpolicy.load import conf_folder, list_policies, load_policy
+from initpolicy.load import load_policy
 from initpolicy.policy import Match, Policy, Rule
 from initpolicy.schema import main, policy_schema
 
@@ -64,7 +65,7 @@ def test_an_installed_wheel_has_the_schema_beside_the_presets(root: Path, tmp_pa
     (wheel,) = WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    code = "from initpolicy.load import *; print(conf_folder()); print(*list_policies())"
+    code = "from initpolicy.files import *; print(conf_folder()); print(*list_policies())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

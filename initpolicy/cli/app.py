@@ -31,7 +31,7 @@ app = typer.Typer(
 
 def _presets(incomplete: str) -> list[str]:
     """For the shell's completion; where none starts so, it completes paths."""
-    from initpolicy.load import list_policies
+    from initpolicy.files import list_policies
 
     return [name for name in list_policies() if name.startswith(incomplete)]
 
@@ -93,7 +93,7 @@ def _model(model: str, arg: list[str] | None, config_dir: Path | None, model_key
 def list_(json: Json = False, debug: Debug = False) -> None:
     """The presets, each with what it does."""
     from initpolicy.cli.say import listed
-    from initpolicy.load import described
+    from initpolicy.files import described
 
     with _reported(debug):
         rows = [{"name": name, "description": description} for name, description in described().items()]
@@ -107,7 +107,8 @@ def show(policy: PolicyName, overrides: Overrides = None, json: Json = False, de
 
     from initpolicy.cli.policies import configured, policy_of
     from initpolicy.cli.say import with_origins
-    from initpolicy.load import files_of, load_policy
+    from initpolicy.files import files_of
+    from initpolicy.load import load_policy
 
     with _reported(debug):
         config = configured(policy, overrides or ())
@@ -228,7 +229,7 @@ def diff(
     """Each parameter that two policies would give different values under one seed; exit status 1 if there is any."""
     from initpolicy.cli.say import differing
     from initpolicy.difference import differences
-    from initpolicy.plan import row_of
+    from initpolicy.rows import row_of
 
     with _reported(debug):
         left, right = _both(one, other)

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from initpolicy.errors import meant
-from initpolicy.load import composed, load_policy
+from initpolicy.files import composed
+from initpolicy.load import load_policy
 from initpolicy.policy import Policy
 
 __all__ = ["configured", "policy_of"]

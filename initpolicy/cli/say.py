@@ -121,7 +121,7 @@ def differing(found: Sequence[Difference], one: str, other: str) -> Iterator[str
 
 
 def _side(assignment: Assignment | None) -> str:
-    from initpolicy.plan import row_of
+    from initpolicy.rows import row_of
 
     if assignment is None:
         return "not known"

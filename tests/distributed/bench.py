@@ -107,6 +107,17 @@ def file_of(folder: Any) -> str:
     return path
 
 
+UNSEEDED: Mapping[str, Any] = {
+    "name": "tiny",
+    "unmatched": "keep",
+    "rules": {
+        "all": {"match": {"type": "Linear"}, "init": {"weight": "xavier_normal", "bias": 0.25}},
+        "rectified": {"match": {"activation": "relu"}, "init": {"weight": "kaiming_normal"}},
+    },
+}
+"""For the fits, which differ in their seeds."""
+
+
 class Mlp(nn.Module):
     """What tensor parallelism is made for, and a head."""
 

@@ -23,18 +23,8 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from distributed.bench import Mlp, sha, shas
+from distributed.bench import UNSEEDED, Mlp, sha, shas
 from initpolicy import InitPolicyCallback
-
-POLICY = {
-    "name": "tiny",
-    "unmatched": "keep",
-    "rules": {
-        "all": {"match": {"type": "Linear"}, "init": {"weight": "xavier_normal", "bias": 0.25}},
-        "rectified": {"match": {"activation": "relu"}, "init": {"weight": "kaiming_normal"}},
-    },
-}
-"""Without a seed."""
 
 
 class Net(pl.LightningModule):
@@ -100,7 +90,7 @@ def fitted(how: str, strategy: Any, folder: Path) -> dict[str, Any]:
     torch.manual_seed(100 + dist.get_rank())
     net = Net(how)
     trainer = make_trainer(
-        pl, folder / how, InitPolicyCallback(POLICY), strategy=strategy, devices=2, enable_checkpointing=False
+        pl, folder / how, InitPolicyCallback(UNSEEDED), strategy=strategy, devices=2, enable_checkpointing=False
     )
     trainer.fit(net, Data())
     return net.seen

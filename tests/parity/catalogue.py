@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from preset_kinds import GENERIC, REFERENCE
 
 import initpolicy as ip
-from initpolicy.load import conf_folder
+from initpolicy.files import conf_folder
 from parity.report import table
 
 __all__ = ["FIELDS", "about", "main"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from initpolicy.facts.dataflow import operations as ops
 from initpolicy.facts.dataflow.graph import Graph, Node, Value
 from initpolicy.facts.dataflow.norms import Norms
@@ -330,7 +328,3 @@ def _spatial(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
 
 def _results(node: Node) -> list[Value]:
     return [value for value in node.outputs if value.floating]
-
-
-def results(node: Node) -> Iterator[Value]:
-    yield from _results(node)

@@ -14,17 +14,15 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from initpolicy.errors import CannotTrace
-from initpolicy.facts.activations import keeps_forward
 from initpolicy.facts.dataflow import operations as ops
 from initpolicy.facts.dataflow.graph import Call, Graph, Node, Ref, Taint, Value, refs
 from initpolicy.facts.dataflow.isolate import Isolated
+from initpolicy.facts.dataflow.leaves import leaf_of
 from initpolicy.facts.dataflow.taint import taint_of
 
 __all__ = ["symbolic_graph"]
@@ -41,7 +39,7 @@ def symbolic_graph(made: Isolated, traces: list[weakref.ref[Any]]) -> tuple[Grap
     model = made.model
     if "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks:
         raise CannotTrace("the model runs more than the forward of its class")
-    tracer = _Tracer(made, traces)
+    tracer = Tracer(made, traces)
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(type(model).forward).parameters.items()
@@ -99,7 +97,7 @@ _PLAIN: dict[str, Any] = {
 """What Python asks a tensor for before it looks at a number."""
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Writes each node of torch.fx into our own graph as it is made, and knows the module that is executing."""
 
     def __init__(self, made: Isolated, traces: list[weakref.ref[Any]]) -> None:
@@ -121,10 +119,10 @@ class _Tracer(fx.Tracer):
         for path, param in made.model.named_parameters(remove_duplicate=False):
             value = self.recorded.params.get(id(param))
             if value is None:
-                value = self.recorded.params[id(param)] = self._source("param", Taint.PARAM, param)
+                value = self.recorded.params[id(param)] = self.source("param", Taint.PARAM, param)
             self.sites[value.index] = (*self.sites.get(value.index, ()), path)
 
-    def _source(self, kind: str, taint: Taint, tensor: Tensor) -> Value:
+    def source(self, kind: str, taint: Taint, tensor: Tensor) -> Value:
         value = self.recorded.source(kind, taint, tuple(tensor.shape), tensor.dtype)
         original = self._made.originals.get(id(tensor), tensor)
         if not isinstance(original, FakeTensor):
@@ -158,7 +156,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Only what looks at shapes before it computes."""
-        return _leaf(m) is not None
+        return leaf_of(m) is not None
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if isinstance(m, torch.jit.ScriptModule):
@@ -202,7 +200,7 @@ class _Tracer(fx.Tracer):
         param = self.recorded.params.get(id(tensor))
         if param is None and id(tensor) not in self._consts:
             kind = "buffer" if id(tensor) in self._made.originals else "const"
-            self._consts[id(tensor)] = self._source(kind, Taint.CONST, tensor)
+            self._consts[id(tensor)] = self.source(kind, Taint.CONST, tensor)
         return param or self._consts[id(tensor)]
 
     def _output(self, target: str, args: Any, kwargs: Any) -> None:
@@ -232,7 +230,7 @@ class _Tracer(fx.Tracer):
 
     def _call_module(self, target: str, args: Any, kwargs: Any) -> Any:
         module = self.root.get_submodule(target)
-        leaf = _leaf(module)
+        leaf = leaf_of(module)
         assert leaf is not None  # is_leaf_module says so
         return leaf(self, module, self._kept(args), self._kept(kwargs))
 
@@ -425,81 +423,3 @@ _SEVERAL = _WITH_INDICES | frozenset(
     )
 )  # fmt: skip
 """What gives several tensors."""
-
-
-# --- modules of torch.nn that look at shapes ------------------------------------------------------
-
-Leaf = Callable[[_Tracer, Any, tuple[Any, ...], dict[str, Any]], Any]
-
-
-def _leaf(module: nn.Module) -> Leaf | None:
-    return next((leaf for kind, leaf in _LEAVES if isinstance(module, kind) and _own(module, kind)), None)
-
-
-def _own(module: nn.Module, kind: type[nn.Module]) -> bool:
-    torchs = next(cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules"))
-    return issubclass(torchs, kind) and keeps_forward(module, torchs)
-
-
-def _ref(tracer: _Tracer, tensor: Any) -> Ref | None:
-    if not isinstance(tensor, Tensor):
-        return None
-    param = tracer.recorded.params.get(id(tensor))
-    return Ref(param if param is not None else tracer._source("buffer", Taint.CONST, tensor))
-
-
-def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else next(iter(kwargs.values()))
-
-
-def _normalized(tracer: _Tracer, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
-    given = [_ref(tracer, module.__dict__["_parameters"].get(name)) for name in ("weight", "bias")]
-    return tracer.write("batch_norm", F.batch_norm, (_first(args, kwargs), None, None, *given), {})
-
-
-def _recurrent(tracer: _Tracer, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    mode = module.mode.lower() if isinstance(module, nn.RNNBase) else _CELLS[_cell(module)]
-    mode = mode if mode != "rnn" else f"rnn_{module.nonlinearity}"
-    weights = [_ref(tracer, param) for param in module.__dict__["_parameters"].values()]
-    name = mode if isinstance(module, nn.RNNBase) else f"{mode}_cell"
-    value = tracer.write(name, getattr(torch, name), (_first(args, kwargs), *args[1:], *weights), {})
-    state = (value, value) if mode == "lstm" else value
-    if isinstance(module, nn.RNNBase):
-        return value, state
-    return state
-
-
-def _cell(module: nn.Module) -> type:
-    return next(cls for cls in type(module).__mro__ if cls in _CELLS)
-
-
-_CELLS: dict[type, str] = {nn.LSTMCell: "lstm", nn.GRUCell: "gru", nn.RNNCell: "rnn"}
-
-
-def _attention(tracer: _Tracer, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Three projections, softmax(q·k)·v, one more projection."""
-    own = module.__dict__["_parameters"]
-    given = [args[i] if len(args) > i else kwargs.get(name) for i, name in enumerate(("query", "key", "value"))]
-    packed = _ref(tracer, own.get("in_proj_weight"))
-    weights = [packed or _ref(tracer, own.get(f"{name}_proj_weight")) for name in "qkv"]
-    bias = _ref(tracer, own.get("in_proj_bias"))
-    projected = [
-        Ref(tracer.write("linear", F.linear, (part, weight, bias), {}))
-        for part, weight in zip(given, weights, strict=True)
-    ]
-    for index, name in ((1, "bias_k"), (2, "bias_v")):
-        more = _ref(tracer, own.get(name))
-        if more is not None:
-            projected[index] = Ref(tracer.write("cat", torch.cat, ([projected[index], more],), {}))
-    attended = tracer.write("scaled_dot_product_attention", F.scaled_dot_product_attention, tuple(projected), {})
-    out = module.out_proj.__dict__["_parameters"]
-    last = (Ref(attended), _ref(tracer, out["weight"]), _ref(tracer, out["bias"]))
-    return tracer.write("linear", F.linear, last, {}), None
-
-
-_LEAVES: tuple[tuple[type[nn.Module], Leaf], ...] = (
-    (_NormBase, _normalized),
-    (nn.RNNBase, _recurrent),
-    (nn.RNNCellBase, _recurrent),
-    (nn.MultiheadAttention, _attention),
-)
