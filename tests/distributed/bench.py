@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_module, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-__all__ = ["STYLES", "Bench", "Mlp", "file_of", "one_of", "policy_of", "sha", "shas"]
+__all__ = ["STYLES", "UNSEEDED", "Bench", "Mlp", "file_of", "one_of", "policy_of", "sha", "shas"]
 
 SPECS: Mapping[str, Any] = {
     "constant": {"name": "constant", "value": 0.1},
